@@ -1,0 +1,49 @@
+"""An embedded, in-process, encrypted vector store."""
+
+from cyborg_embedded.client import Client, IndexInfo
+from cyborg_embedded.errors import (
+    ClosedError,
+    CyborgError,
+    FormatError,
+    IndexExistsError,
+    IndexNotFoundError,
+    IntegrityError,
+    InvalidInputError,
+    KeyManagerError,
+    KeyRequiredError,
+    LockedError,
+    ReadOnlyError,
+    RollbackError,
+    StorageFullError,
+    UnsupportedVersionError,
+    WrongKeyError,
+)
+from cyborg_embedded.index import EncryptedIndex, IndexDescription
+from cyborg_embedded.results import Item, Result
+
+__all__ = [
+    "Client",
+    "ClosedError",
+    "CyborgError",
+    "EncryptedIndex",
+    "FormatError",
+    "IndexDescription",
+    "IndexExistsError",
+    "IndexInfo",
+    "IndexNotFoundError",
+    "IntegrityError",
+    "InvalidInputError",
+    "Item",
+    "KeyManagerError",
+    "KeyRequiredError",
+    "LockedError",
+    "ReadOnlyError",
+    "Result",
+    "RollbackError",
+    "StorageFullError",
+    "UnsupportedVersionError",
+    "WrongKeyError",
+    "__version__",
+]
+
+__version__ = "0.1.0"

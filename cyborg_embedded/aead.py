@@ -1,0 +1,120 @@
+"""XAES-256-GCM, as C2SP specifies it (c2sp.org/XAES-256-GCM), with the key derivation cached.
+
+    L   = AES-256(key, 0^128);  K1 = L doubled in GF(2^128)          (both inside CMAC)
+    Kx  = CMAC(key, 00 01 'X' 00 ‖ nonce[0:12]) ‖ CMAC(key, 00 02 'X' 00 ‖ nonce[0:12])
+    out = AES-256-GCM(Kx, nonce[12:24], plaintext, aad)
+
+A sealed message is `nonce (24) ‖ ciphertext ‖ tag (16)`.
+
+A `Sealer` lives for one attempt at one write transaction. It draws the first half of the nonce
+once, so Kx is derived once, and draws the second half afresh from the operating system for every
+message. That is safe for two reasons: two sealers share a first half with probability about
+n²/2^97 for n transactions, and under one first half the second half is a random 96-bit GCM nonce,
+of which 2^32 may be used before the chance of a collision passes 2^-32 (NIST SP 800-38D, 8.3).
+Nothing is counted or stored between transactions, so a fork, a restored backup or a copied file
+cannot make a nonce repeat.
+
+What this is not: not misuse resistant beyond that, and not committing. The verifier in the header
+is the key commitment (keys.py), and the tree of tags binds every page to one key (pages.py).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+
+__all__ = ["NONCE_BYTES", "OVERHEAD", "TAG_BYTES", "Opener", "Sealer", "TagMismatchError"]
+
+NONCE_BYTES = 24
+TAG_BYTES = 16
+OVERHEAD = NONCE_BYTES + TAG_BYTES
+HALF = NONCE_BYTES // 2
+SEALS_PER_DERIVED_KEY = 1 << 32
+CACHED_KEYS = 4096
+
+TagMismatchError = InvalidTag
+"""What opening raises when key, nonce, ciphertext, tag and AAD do not belong together."""
+
+
+def derive(key: bytes, first_half: bytes) -> AESGCM:
+    """The AES-256-GCM key for one first half of a nonce (12 bytes)."""
+    halves = []
+    for counter in (b"\x00\x01X\x00", b"\x00\x02X\x00"):
+        mac = CMAC(AES(key))
+        mac.update(counter + first_half)
+        halves.append(mac.finalize())
+    return AESGCM(b"".join(halves))
+
+
+def flat(data: Buffer) -> memoryview:
+    """Contiguous memory of any shape and type as plain bytes."""
+    return memoryview(data).cast("B")
+
+
+class Sealer:
+    """Seals messages under one randomly drawn first half. One thread, one transaction attempt."""
+
+    def __init__(self, key: bytes, *, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._key = key
+        self._random = random
+        self._draw()
+
+    def _draw(self) -> None:
+        self._first_half = self._random(HALF)
+        self._aead = derive(self._key, self._first_half)
+        self._left = SEALS_PER_DERIVED_KEY
+
+    def seal(self, plaintext: Buffer, aad: bytes) -> bytearray:
+        """`nonce ‖ ciphertext ‖ tag` of `plaintext`, `OVERHEAD` bytes longer than it."""
+        if self._left == 0:
+            self._draw()
+        self._left -= 1
+        second_half = self._random(HALF)
+        out = bytearray(memoryview(plaintext).nbytes + OVERHEAD)
+        out[:NONCE_BYTES] = self._first_half + second_half
+        self._aead.encrypt_into(second_half, flat(plaintext), aad, memoryview(out)[NONCE_BYTES:])
+        return out
+
+
+class Opener:
+    """Opens messages under one key. Safe to use from several threads at once."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._derived: dict[bytes, AESGCM] = {}
+
+    def _aead(self, first_half: bytes) -> AESGCM:
+        aead = self._derived.get(first_half)
+        if aead is None:
+            if len(self._derived) >= CACHED_KEYS:
+                self._derived.clear()
+            aead = self._derived[first_half] = derive(self._key, first_half)
+        return aead
+
+    def open(self, sealed: memoryview, aad: bytes) -> bytes:
+        """The plaintext of `sealed`. Raises `TagMismatchError`; nothing unauthenticated leaks."""
+        if len(sealed) < OVERHEAD:
+            raise TagMismatchError
+        aead = self._aead(bytes(sealed[:HALF]))
+        return aead.decrypt(sealed[HALF:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+
+    def open_into(self, sealed: memoryview, aad: bytes, out: Buffer) -> None:
+        """Opens `sealed` into `out`, a writable buffer of exactly `len(sealed) - OVERHEAD` bytes.
+
+        Raises `TagMismatchError`; `out` then holds nothing that may be used.
+        """
+        if len(sealed) != memoryview(out).nbytes + OVERHEAD:
+            raise TagMismatchError
+        aead = self._aead(bytes(sealed[:HALF]))
+        aead.decrypt_into(sealed[HALF:NONCE_BYTES], sealed[NONCE_BYTES:], aad, flat(out))

@@ -1,0 +1,287 @@
+"""One LMDB environment in one file: the only module that imports lmdb.
+
+It knows keys and values as bytes, transactions, the size of the map and the life of the file; it
+knows nothing of encryption. Every view of the map (`memoryview`) is valid only inside the `read`
+or `write` that gave it: those hold the gate that growing the map takes exclusively, because a
+view of a remapped file is a bus error and decryption runs without the GIL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+import lmdb
+import lmdb.verify
+
+from cyborg_embedded.errors import (
+    ClosedError,
+    CyborgError,
+    FormatError,
+    IntegrityError,
+    LockedError,
+    ReadOnlyError,
+    StorageFullError,
+)
+from cyborg_embedded.filecheck import is_short
+from cyborg_embedded.locks import FileLock, Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Buffer
+
+    ReadTxn = lmdb.Transaction[memoryview]
+
+__all__ = ["Environment", "ReadTransaction", "WriteTransaction", "remove_files", "translated"]
+
+T = TypeVar("T")
+
+INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win32" else (64 << 20)
+SMALLEST_MAP_BYTES = 1 << 20
+MAX_READERS = 510
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+LOCK_SUFFIX = "-lock"
+"""LMDB's own lock file. Never opened here: closing any descriptor of it would drop LMDB's locks."""
+WRITER_SUFFIX = "-writer"
+"""The lock file of this library's own writer lock, with the writer's process id in it."""
+
+
+class ReadTransaction:
+    """A consistent view of the file. Use only inside the `with` that gave it."""
+
+    def __init__(self, txn: ReadTxn) -> None:
+        self._txn = txn
+        self.id: int = txn.id()
+
+    def get(self, key: bytes) -> memoryview | None:
+        """The value under `key` as a view of the map, or None."""
+        return self._txn.get(key)
+
+
+class WriteTransaction(ReadTransaction):
+    """A write transaction: all of it is committed, or nothing."""
+
+    def put(self, key: bytes, value: Buffer) -> None:
+        """Store `value` under `key`, replacing what was there."""
+        self._txn.put(key, value)
+
+    def delete(self, key: bytes) -> None:
+        """Remove `key`, if it is there."""
+        self._txn.delete(key)
+
+
+class Environment:
+    """One open file. Within a process only one of these may exist for a file (registry.py)."""
+
+    def __init__(self, path: str, *, create: bool = False) -> None:
+        """Open the file at `path`, or make a new, empty one.
+
+        Raises `FileNotFoundError`, `FormatError` (not LMDB, or truncated).
+        """
+        self.path = path
+        self._pid = os.getpid()
+        self._gate = Gate()
+        self._writer_thread = threading.Lock()
+        self._writer_file = FileLock(path + WRITER_SUFFIX, create=True)
+        self._lmdb: lmdb.Environment | None = None
+        with translated():
+            if create:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            else:
+                check_length(path)
+            self._lmdb = self._open_lmdb()
+            self.inode = self._identity()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it was opened by another process, of which this one is a fork."""
+        return self._pid != os.getpid()
+
+    def after_fork(self) -> None:
+        """In the child: drop the copy of a lock that a thread of the parent may hold."""
+        self._writer_file.release()
+
+    def close(self) -> None:
+        """Close the file once all transactions have ended. Calls from then on: `ClosedError`."""
+        if self.inherited:
+            # Threads of the parent may have been inside the gate when it forked.
+            self._gate = Gate()
+        with self._gate.exclusive():
+            self._close()
+
+    def _close(self) -> None:
+        environment, self._lmdb = self._lmdb, None
+        if environment is not None:
+            environment.close()
+
+    def _open_lmdb(self) -> lmdb.Environment:
+        size = INITIAL_MAP_BYTES
+        while True:
+            try:
+                environment = lmdb.Environment(
+                    self.path,
+                    map_size=size,
+                    subdir=False,
+                    mode=0o600,
+                    create=False,
+                    max_readers=MAX_READERS,
+                    max_spare_txns=1,
+                    lib_version=0,
+                )
+            except lmdb.MemoryError:
+                # Little address space (a resource limit): a smaller map can grow later.
+                size //= 4
+                if size < SMALLEST_MAP_BYTES:
+                    raise
+            else:
+                environment.reader_check()
+                return environment
+
+    def _identity(self) -> tuple[int, int]:
+        stat = os.stat(self.path)
+        return (stat.st_dev, stat.st_ino)
+
+    def _live(self) -> lmdb.Environment:
+        if self.inherited:
+            message = "this handle was opened before fork(); open the index again in this process"
+            raise ClosedError(message)
+        if self._lmdb is None:
+            message = "the index is closed"
+            raise ClosedError(message)
+        return self._lmdb
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[ReadTransaction]:
+        """A read transaction; it never waits for a writer. Do not nest."""
+        self._live()
+        with translated(), contextlib.ExitStack() as inside:
+            inside.enter_context(self._gate.shared())
+            try:
+                txn = self._live().begin(buffers=True)
+            except lmdb.MapResizedError:
+                inside.pop_all().close()
+                self._resize(0)
+                inside.enter_context(self._gate.shared())
+                txn = self._live().begin(buffers=True)
+            except lmdb.PanicError:
+                inside.pop_all().close()
+                self._reopen()
+                inside.enter_context(self._gate.shared())
+                txn = self._live().begin(buffers=True)
+            with txn:
+                yield ReadTransaction(txn)
+
+    @contextlib.contextmanager
+    def writer(self, timeout: float) -> Iterator[None]:
+        """Be the one writer among all threads and processes. Raises `LockedError`."""
+        self._live()
+        if not self._writer_thread.acquire(timeout=timeout):
+            message = "another thread is writing to the index"
+            raise LockedError(message, pid=os.getpid())
+        try:
+            with translated(), self._writer_file.held(exclusive=True, timeout=timeout):
+                yield
+        finally:
+            self._writer_thread.release()
+
+    def write(self, work: Callable[[WriteTransaction], T]) -> T:
+        """Run `work` in a write transaction and commit it. The caller is inside `writer`.
+
+        When the map is full, the transaction is aborted, the map grows and `work` runs again from
+        the start: it must change nothing but the transaction. Raises `StorageFullError`,
+        `ClosedError` (the file at the path is no longer the one that is open).
+        """
+        with translated():
+            while True:
+                try:
+                    with self._gate.shared(), self._live().begin(write=True, buffers=True) as txn:
+                        self._check_still_named()
+                        return work(WriteTransaction(txn))
+                except lmdb.MapFullError:
+                    self._resize(2 * self._live().info()["map_size"])
+                except lmdb.MapResizedError:
+                    self._resize(0)
+                except lmdb.PanicError:
+                    self._reopen()
+                    raise
+
+    def _check_still_named(self) -> None:
+        try:
+            same = self._identity() == self.inode
+        except FileNotFoundError:
+            same = False
+        if not same:
+            message = "the file was replaced or deleted while it was open; open the index again"
+            raise ClosedError(message)
+
+    def _resize(self, size: int) -> None:
+        with self._gate.exclusive():
+            self._live().set_mapsize(size)
+
+    def _reopen(self) -> None:
+        with self._gate.exclusive():
+            self._close()
+            self._lmdb = self._open_lmdb()
+
+
+def remove_files(path: str) -> None:
+    """Remove the file at `path` and its lock files, the data first: what a crash leaves behind
+    is then no index, but lock files that the next one of that name takes over.
+    """
+    for suffix in ("", LOCK_SUFFIX, WRITER_SUFFIX):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+
+
+def check_length(path: str) -> None:
+    """Refuse to map a file of which a part is missing. Raises `FormatError`."""
+    # LMDB may leave free pages at the end unwritten, so a short file is not always a damaged one;
+    # only then is its whole structure walked, without LMDB's own code.
+    if is_short(path):
+        try:
+            problems = lmdb.verify.verify(path)  # type: ignore[no-untyped-call]
+        except lmdb.verify.VerifyError:
+            problems = ["unreadable"]
+        if problems:
+            message = "the file is truncated: part of the index is missing"
+            raise FormatError(message)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """LMDB's and the system's errors as this library's. `FileNotFoundError` passes."""
+    try:
+        yield
+    except (CyborgError, FileNotFoundError, lmdb.MapFullError, lmdb.MapResizedError):
+        raise
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+        message = "LMDB found the structure of the file damaged"
+        raise IntegrityError(message) from error
+    except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+        message = "the file is not an index of this library"
+        raise FormatError(message) from error
+    except lmdb.ReadersFullError as error:
+        message = "too many simultaneous readers of one index"
+        raise LockedError(message) from error
+    except lmdb.ReadonlyError as error:
+        message = "no permission to write here"
+        raise ReadOnlyError(message) from error
+    except lmdb.Error as error:
+        if isinstance(error, lmdb.DiskError) or error.code in FULL:
+            message = "no room to write: disk, quota or file-size limit"
+            raise StorageFullError(message) from error
+        raise
+    except OSError as error:
+        if error.errno in FULL:
+            message = "no room to write: disk, quota or file-size limit"
+            raise StorageFullError(message) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            message = "no permission to write here"
+            raise ReadOnlyError(message) from error
+        raise

@@ -1,0 +1,159 @@
+"""Locks: one between threads (`Gate`), one between processes (`FileLock`).
+
+`FileLock` uses flock(2). It belongs to the open file description: it goes away with the process,
+it excludes other descriptors of the same process too, and closing one descriptor does not drop
+the lock of another, as it would with the POSIX record locks that LMDB takes on its lock file
+(which is never opened here). A forked child inherits the descriptor and has to `release` its copy,
+or it would keep its parent's lock alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from cyborg_embedded.errors import LockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FileLock", "Gate"]
+
+POLL_SECONDS = (0.001, 0.05)
+"""First and longest pause between two tries at a file lock."""
+
+
+class Gate:
+    """Many threads inside `shared`, or one inside `exclusive`; a waiting exclusive goes first.
+
+    Not re-entrant in either form: a thread inside must not enter again.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._exclusive = False
+        self._waiting = 0
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """Enter together with other shared holders."""
+        with self._changed:
+            while self._exclusive or self._waiting:
+                self._changed.wait()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                if not self._inside:
+                    self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Enter alone."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                while self._exclusive or self._inside:
+                    self._changed.wait()
+                self._exclusive = True
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._exclusive = False
+                self._changed.notify_all()
+
+
+class FileLock:
+    """An advisory lock on one file, shared or exclusive, with a time limit.
+
+    A lock file of its own (`create`) is made when it is missing, and an exclusive holder leaves
+    its process id in it, for the message that the one who waits in vain gets. Without `create` the
+    file has to exist and is only ever opened for reading. One thread at a time uses one `FileLock`.
+    """
+
+    def __init__(self, path: str, *, create: bool) -> None:
+        self._path = path
+        self._create = create
+        self._fd: int | None = None
+
+    def acquire(self, *, exclusive: bool, timeout: float) -> None:
+        """Take the lock, trying for `timeout` seconds. Raises `LockedError`, or `OSError`
+        (`FileNotFoundError`, where the file is not of this lock's making).
+        """
+        deadline = time.monotonic() + timeout
+        pause, longest = POLL_SECONDS
+        while not self._try(exclusive=exclusive):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                message = "the index is locked by another user of it"
+                raise LockedError(message, pid=self._holder())
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, longest)
+
+    def _try(self, *, exclusive: bool) -> bool:
+        flags = os.O_RDWR | os.O_CREAT if self._create else os.O_RDONLY
+        fd = os.open(self._path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            # Whoever deletes or swaps a file does it while holding its lock exclusively: a lock
+            # on an inode that the path no longer names locks nothing.
+            if not self._still_named(fd):
+                os.close(fd)
+                return False
+            if exclusive and self._create:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return True
+
+    def _still_named(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _holder(self) -> int | None:
+        if not self._create:
+            return None
+        try:
+            with open(self._path, "rb") as file:
+                return int(file.read(20))
+        except (OSError, ValueError):
+            return None
+
+    def release(self) -> None:
+        """Give the lock up; nothing happens if it is not held."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def unlink(self) -> None:
+        """Remove the lock file. The caller holds the lock exclusively."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+    @contextlib.contextmanager
+    def held(self, *, exclusive: bool, timeout: float) -> Iterator[None]:
+        """Hold the lock for the length of a with block."""
+        self.acquire(exclusive=exclusive, timeout=timeout)
+        try:
+            yield
+        finally:
+            self.release()

@@ -1,0 +1,226 @@
+"""Sealed pages: every record of an index, encrypted, bound to its place and to its commit.
+
+A page lives in LMDB under `kind (1) ‖ page number (8)`, big-endian, and its AAD is the index id
+followed by that very key; the root's AAD also covers SHA-256 of the header. A page is opened only
+if its tag is the one that its parent names: the root for chunks of the page table, the page table
+for the kinds in `TABLED`, the item record for long contents and metadata. The parents were opened
+the same way, so a page that was moved, swapped, dropped, cut or replaced by an older or foreign
+version of itself never opens. The tag is compared before decryption, and nothing is parsed before
+it is authenticated.
+
+This module knows no kind of page but the root and the page table.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cyborg_embedded.aead import OVERHEAD, TAG_BYTES, Opener, Sealer, TagMismatchError
+from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.model import PageKind
+from cyborg_embedded.root import (
+    Root,
+    Snapshot,
+    TableRecord,
+    chunk_number,
+    decode_root,
+    encode_root,
+    tags_per_chunk,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from cyborg_embedded.environment import ReadTransaction, WriteTransaction
+    from cyborg_embedded.header import Header
+    from cyborg_embedded.keys import DerivedKeys
+
+__all__ = ["PageCipher", "ReadView", "WriteView"]
+
+PAGE_KEY = struct.Struct(">BQ")
+
+
+class PageCipher:
+    """What sealing and opening a page of one index takes: its keys, and what its AAD names."""
+
+    def __init__(self, header: Header, keys: DerivedKeys) -> None:
+        self.header = header
+        self.keys = keys
+        self.opener = Opener(keys.pages)
+
+    def aad(self, kind: PageKind, number: int) -> bytes:
+        """The associated data of a page."""
+        place = self.header.index_id + PAGE_KEY.pack(kind, number)
+        return place + self.header.digest if kind is PageKind.ROOT else place
+
+    def seal_root(self, txn: WriteTransaction, sealer: Sealer, root: Root) -> bytes:
+        """Seal and store a root; its tag."""
+        sealed = sealer.seal(encode_root(root), self.aad(PageKind.ROOT, 0))
+        txn.put(PAGE_KEY.pack(PageKind.ROOT, 0), sealed)
+        return bytes(sealed[-TAG_BYTES:])
+
+    def open_root(self, txn: ReadTransaction) -> tuple[Root, bytes]:
+        """The root and its tag. Raises `IntegrityError`."""
+        sealed = txn.get(PAGE_KEY.pack(PageKind.ROOT, 0))
+        if sealed is None or len(sealed) < OVERHEAD:
+            message = "missing"
+            raise IntegrityError(message, kind="ROOT", number=0)
+        try:
+            plaintext = self.opener.open(sealed, self.aad(PageKind.ROOT, 0))
+        except TagMismatchError:
+            raise damaged(PageKind.ROOT, 0) from None
+        return decode_root(plaintext, self.header.page_size), bytes(sealed[-TAG_BYTES:])
+
+
+class ReadView:
+    """The pages of one commit, inside one transaction."""
+
+    def __init__(self, cipher: PageCipher, txn: ReadTransaction, snapshot: Snapshot) -> None:
+        self._cipher = cipher
+        self._txn = txn
+        self.snapshot = snapshot
+
+    @property
+    def page_size(self) -> int:
+        """Stored bytes of a large page of this index."""
+        return self._cipher.header.page_size
+
+    @property
+    def keys(self) -> DerivedKeys:
+        """The working keys of the index."""
+        return self._cipher.keys
+
+    def open(self, kind: PageKind, number: int) -> bytes:
+        """The plaintext of a page of the page table. Raises `IntegrityError`."""
+        return self.open_bound(kind, number, self._tag(kind, number))
+
+    def open_into(self, kind: PageKind, number: int, out: Buffer) -> None:
+        """Opens a page of the page table into a writable buffer of exactly its length."""
+        sealed = self._sealed(kind, number, self._tag(kind, number))
+        try:
+            self._cipher.opener.open_into(sealed, self._cipher.aad(kind, number), out)
+        except TagMismatchError:
+            raise damaged(kind, number) from None
+
+    def open_bound(self, kind: PageKind, number: int, tag: bytes) -> bytes:
+        """The plaintext of the page that has this very tag. Raises `IntegrityError`."""
+        sealed = self._sealed(kind, number, tag)
+        try:
+            return self._cipher.opener.open(sealed, self._cipher.aad(kind, number))
+        except TagMismatchError:
+            raise damaged(kind, number) from None
+
+    def _tag(self, kind: PageKind, number: int) -> bytes:
+        return self.snapshot.tag(kind, number)
+
+    def _sealed(self, kind: PageKind, number: int, tag: bytes) -> memoryview:
+        sealed = self._txn.get(PAGE_KEY.pack(kind, number))
+        if sealed is None:
+            message = "missing"
+            raise IntegrityError(message, kind=kind.name, number=number)
+        if sealed[-TAG_BYTES:] != tag:
+            raise damaged(kind, number)
+        return sealed
+
+
+class WriteView(ReadView):
+    """One attempt at one commit. Change `root` by assigning a new one; `finish` writes it."""
+
+    def __init__(self, cipher: PageCipher, txn: WriteTransaction, snapshot: Snapshot) -> None:
+        super().__init__(cipher, txn, snapshot)
+        self._writable = txn
+        self._sealer = Sealer(cipher.keys.pages)
+        self._tags: dict[PageKind, dict[int, bytes]] = {}
+        self._counts: dict[PageKind, int] = {}
+        self.root = snapshot.root
+
+    def pages(self, kind: PageKind) -> int:
+        """How many pages of a kind there are at this point of the transaction."""
+        return self._counts.get(kind, self.snapshot.pages(kind))
+
+    def _tag(self, kind: PageKind, number: int) -> bytes:
+        if number >= self.pages(kind):
+            message = "not in the page table"
+            raise IntegrityError(message, kind=kind.name, number=number)
+        fresh = self._tags.get(kind, {}).get(number)
+        return fresh if fresh is not None else self.snapshot.tag(kind, number)
+
+    def seal(self, kind: PageKind, number: int, plaintext: Buffer) -> None:
+        """Write a page of the page table; `number` is at most one past the last page."""
+        pages = self.pages(kind)
+        if number > pages:
+            message = f"page {number} of {kind.name} would leave a gap"
+            raise IndexError(message)
+        self._counts[kind] = max(pages, number + 1)
+        self._tags.setdefault(kind, {})[number] = self.seal_bound(kind, number, plaintext)
+
+    def seal_bound(self, kind: PageKind, number: int, plaintext: Buffer) -> bytes:
+        """Write a page whose tag the caller keeps in another page."""
+        sealed = self._sealer.seal(plaintext, self._cipher.aad(kind, number))
+        self._writable.put(PAGE_KEY.pack(kind, number), sealed)
+        return bytes(sealed[-TAG_BYTES:])
+
+    def drop_bound(self, kind: PageKind, number: int) -> None:
+        """Remove a page that no record names any longer."""
+        self._writable.delete(PAGE_KEY.pack(kind, number))
+
+    def truncate(self, kind: PageKind, pages: int) -> None:
+        """Remove all pages of a kind from number `pages` on."""
+        for number in range(pages, self.pages(kind)):
+            self._writable.delete(PAGE_KEY.pack(kind, number))
+            self._tags.get(kind, {}).pop(number, None)
+        self._counts[kind] = min(pages, self.pages(kind))
+
+    def fresh_tags(self, kind: PageKind) -> list[bytes]:
+        """The tags of the pages of a kind as they are at this point, in page order."""
+        return [self._tag(kind, number) for number in range(self.pages(kind))]
+
+    def finish(self) -> Snapshot:
+        """Seal the changed chunks of the page table and the root; the commit follows.
+
+        Returns the snapshot of the new commit, or the old one where nothing changed.
+        """
+        if self.root == self.snapshot.root and not self._counts:
+            return self.snapshot
+        tags = dict(self.snapshot.tags)
+        tables = dict(self.root.tables)
+        for kind in self._counts:
+            tags[kind], tables[kind] = self._finish_table(kind)
+        root = msgspec.structs.replace(
+            self.root, tables=tables, sequence=self.snapshot.root.sequence + 1
+        )
+        tag = self._cipher.seal_root(self._writable, self._sealer, root)
+        return Snapshot(self._writable.id, root, tag, tags)
+
+    def _finish_table(self, kind: PageKind) -> tuple[bytes, TableRecord]:
+        old, pages = self.snapshot.root.table(kind), self.pages(kind)
+        tags = bytearray(self.snapshot.tags.get(kind, b"")[: pages * TAG_BYTES])
+        tags.extend(bytes(pages * TAG_BYTES - len(tags)))
+        per_chunk = tags_per_chunk(self._cipher.header.page_size)
+        stale = set()
+        for number, tag in self._tags.get(kind, {}).items():
+            tags[number * TAG_BYTES : (number + 1) * TAG_BYTES] = tag
+            stale.add(number // per_chunk)
+        if pages < old.pages and pages % per_chunk:
+            stale.add(pages // per_chunk)
+        count = -(-pages // per_chunk)
+        chunks = bytearray(old.chunks[: count * TAG_BYTES])
+        chunks.extend(bytes(count * TAG_BYTES - len(chunks)))
+        span = per_chunk * TAG_BYTES
+        for chunk in stale:
+            tag = self.seal_bound(
+                PageKind.TABLE, chunk_number(kind, chunk), tags[chunk * span : (chunk + 1) * span]
+            )
+            chunks[chunk * TAG_BYTES : (chunk + 1) * TAG_BYTES] = tag
+        for chunk in range(count, -(-old.pages // per_chunk)):
+            self.drop_bound(PageKind.TABLE, chunk_number(kind, chunk))
+        return bytes(tags), TableRecord(pages, bytes(chunks))
+
+
+def damaged(kind: PageKind, number: int) -> IntegrityError:
+    """The error for a page that is not what its parent names."""
+    message = "not the page that was written here"
+    return IntegrityError(message, kind=kind.name, number=number)

@@ -1,0 +1,144 @@
+"""The root record and the page table: what the one commit that a reader looks at consists of.
+
+The page table of a kind is the concatenation of the 16-byte tags of its pages, in page order, cut
+into chunks that are sealed pages themselves; the root holds the tags of the chunks. So the root's
+tag stands for every byte of the commit, as the root hash of a Merkle tree does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from cyborg_embedded.aead import OVERHEAD, TAG_BYTES
+from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.model import MAX_DIMENSION, MAX_ROWS, Metric, PageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TABLED", "GraphRecord", "Root", "Snapshot", "TableRecord", "decode_root", "encode_root"]
+
+TABLED = (
+    PageKind.VECTORS,
+    PageKind.ITEMS,
+    PageKind.IDS,
+    PageKind.TOMBSTONES,
+    PageKind.GRAPH,
+)
+"""The kinds that the page table lists. CONTENTS and METADATA pages are bound by their tag in the
+item record instead, TABLE pages by the root, and the ROOT by nothing but the key."""
+
+Count = Annotated[int, Meta(ge=0, le=1 << 48)]
+Rows = Annotated[int, Meta(ge=0, le=MAX_ROWS)]
+
+
+class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The page table of one kind: how many pages, and the tags of the table's chunks."""
+
+    pages: Count = 0
+    chunks: bytes = b""
+
+
+class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the saved graph covers: every live row below `rows` is in it."""
+
+    rows: Rows
+    bytes: Count
+
+
+class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The root record, a MessagePack map with these names."""
+
+    sequence: Count
+    metric: Metric
+    dimension: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)]
+    rows: Rows = 0
+    live: Rows = 0
+    id_bits: Annotated[int, Meta(ge=0, le=32)] = 0
+    tables: dict[PageKind, TableRecord] = {}
+    graph: GraphRecord | None = None
+
+    def table(self, kind: PageKind) -> TableRecord:
+        """The table of a kind, empty if the kind has no pages."""
+        return self.tables.get(kind, EMPTY_TABLE)
+
+
+EMPTY_TABLE = TableRecord()
+encoder = msgspec.msgpack.Encoder()
+decoder = msgspec.msgpack.Decoder(Root)
+
+
+def encode_root(root: Root) -> bytes:
+    """The root as MessagePack."""
+    return encoder.encode(root)
+
+
+def decode_root(data: bytes, page_size: int) -> Root:
+    """The root in an authenticated plaintext. Raises `IntegrityError` if it contradicts itself."""
+    try:
+        root = decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        message = "malformed"
+        raise IntegrityError(message, kind="ROOT", number=0) from error
+    per_chunk = tags_per_chunk(page_size)
+    for kind, table in root.tables.items():
+        chunks = -(-table.pages // per_chunk)
+        if kind not in TABLED or len(table.chunks) != chunks * TAG_BYTES:
+            message = "the page table contradicts itself"
+            raise IntegrityError(message, kind="ROOT", number=0)
+    if root.live > root.rows or (root.rows and not root.dimension):
+        message = "the row counts contradict each other"
+        raise IntegrityError(message, kind="ROOT", number=0)
+    return root
+
+
+def tags_per_chunk(page_size: int) -> int:
+    """How many tags one sealed page of the page table holds."""
+    return (page_size - OVERHEAD) // TAG_BYTES
+
+
+def chunk_number(kind: PageKind, chunk: int) -> int:
+    """The page number of a chunk of the page table of `kind`."""
+    return (kind << 48) | chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One commit, as a reader holds it: immutable, shared by threads."""
+
+    txn_id: int
+    root: Root
+    root_tag: bytes
+    tags: Mapping[PageKind, bytes]
+
+    def pages(self, kind: PageKind) -> int:
+        """How many pages of a kind there are."""
+        return self.root.table(kind).pages
+
+    def tag(self, kind: PageKind, number: int) -> bytes:
+        """The expected tag of a page. Raises `IntegrityError` for a page that is not there."""
+        tag = self.tags.get(kind, b"")[number * TAG_BYTES : (number + 1) * TAG_BYTES]
+        if len(tag) != TAG_BYTES:
+            message = "not in the page table"
+            raise IntegrityError(message, kind=kind.name, number=number)
+        return tag
+
+    def changed(self, older: Snapshot | None, kind: PageKind) -> list[int]:
+        """The pages of a kind that differ from those of `older`, in order; those gone included."""
+        new = self.tags.get(kind, b"")
+        old = b"" if older is None else older.tags.get(kind, b"")
+        if new == old:
+            return []
+        shared = min(len(new), len(old))
+        longest = max(len(new), len(old))
+        halves = (
+            np.frombuffer(new[:shared], np.uint64) != np.frombuffer(old[:shared], np.uint64)
+        ).reshape(-1, 2)
+        pages: list[int] = np.flatnonzero(halves.any(axis=1)).tolist()
+        pages.extend(range(shared // TAG_BYTES, longest // TAG_BYTES))
+        return pages
