@@ -1,0 +1,281 @@
+"""What a user hands to `upsert` and `query`, checked and encoded before anything is locked.
+
+Whatever is wrong anywhere in a batch is an `InvalidInputError` that names the item and the reason,
+never the value; nothing has been written then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from cyborg_embedded.errors import InvalidInputError
+from cyborg_embedded.items import Payload
+from cyborg_embedded.model import (
+    MAX_CONTENTS_BYTES,
+    MAX_DIMENSION,
+    MAX_ID_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    Metric,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+__all__ = [
+    "Batch",
+    "batch_from_arrays",
+    "batch_from_items",
+    "check_dimension",
+    "check_ids",
+    "check_queries",
+    "check_top_k",
+    "check_vectors",
+    "encode_id",
+]
+
+FIELDS = frozenset({"id", "vector", "metadata", "contents"})
+MAX_SQUARED_NORM = np.float32(2.0**125)
+"""So that the squared distance between any two vectors stays a finite float32."""
+
+json_encoder = msgspec.json.Encoder()
+json_decoder = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Batch:
+    """Items ready to be written: distinct ids, vectors (n, dimension), payloads in that order."""
+
+    vectors: Vectors
+    payloads: list[Payload]
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+
+def batch_from_items(items: object) -> Batch:
+    """The batch in a list of dicts with `id`, `vector`, and maybe `metadata` and `contents`."""
+    if isinstance(items, (Mapping, str, bytes)) or not isinstance(items, Iterable):
+        message = "items must be a list of dicts, each with an id and a vector"
+        raise InvalidInputError(message)
+    payloads: list[Payload] = []
+    vectors: list[Vectors] = []
+    for position, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            message = f"must be a dict, not {type(item).__name__}"
+            raise InvalidInputError(message, item=position)
+        if not item.keys() <= FIELDS:
+            message = f"has an unknown field; known are {', '.join(sorted(FIELDS))}"
+            raise InvalidInputError(message, item=position)
+        missing = {"id", "vector"} - item.keys()
+        if missing:
+            message = f"has no {' and no '.join(sorted(missing))}"
+            raise InvalidInputError(message, item=position)
+        payloads.append(
+            encode_payload(item["id"], item.get("metadata"), item.get("contents"), position)
+        )
+        vector = as_floats(item["vector"], position)
+        if vector.ndim != 1 or (vectors and vector.shape != vectors[0].shape):
+            message = "has a vector of another shape than the items before it"
+            raise InvalidInputError(message, item=position)
+        vectors.append(vector)
+    matrix = np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
+    return last_of_equal_ids(Batch(matrix, payloads))
+
+
+def batch_from_arrays(ids: object, vectors: object, metadata: object, contents: object) -> Batch:
+    """The batch in parallel sequences; `vectors` is (n, dimension)."""
+    id_list = as_list(ids, "ids", None)
+    matrix = as_floats(vectors, None)
+    if matrix.ndim != 2 or len(matrix) != len(id_list):
+        message = "vectors must be two-dimensional, with one row for each id"
+        raise InvalidInputError(message)
+    metadata_list = as_list(metadata, "metadata", len(id_list))
+    contents_list = as_list(contents, "contents", len(id_list))
+    payloads = [
+        encode_payload(item_id, item_metadata, item_contents, position)
+        for position, (item_id, item_metadata, item_contents) in enumerate(
+            zip(id_list, metadata_list, contents_list, strict=True)
+        )
+    ]
+    return last_of_equal_ids(Batch(matrix, payloads))
+
+
+def as_list(value: object, name: str, length: int | None) -> list[Any]:
+    """A sequence argument as a list; None stands for `length` times None."""
+    if value is None and length is not None:
+        return [None] * length
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        message = f"{name} must be a sequence with one entry for each item"
+        raise InvalidInputError(message)
+    if length is not None and len(value) != length:
+        message = f"{name} has {len(value)} entries for {length} items"
+        raise InvalidInputError(message)
+    return list(value)
+
+
+def last_of_equal_ids(batch: Batch) -> Batch:
+    """The batch without items whose id occurs again later in it."""
+    last = {payload.id: position for position, payload in enumerate(batch.payloads)}
+    if len(last) == len(batch):
+        return batch
+    keep = sorted(last.values())
+    return Batch(batch.vectors[keep], [batch.payloads[position] for position in keep])
+
+
+def encode_payload(item_id: object, metadata: object, contents: object, position: int) -> Payload:
+    """Id, metadata and contents of one item, encoded."""
+    encoded_id = encode_id(item_id, position)
+    encoded_metadata = b"" if metadata is None else encode_metadata(metadata, position)
+    if contents is None:
+        return Payload(encoded_id, encoded_metadata)
+    is_text = isinstance(contents, str)
+    if is_text:
+        encoded_contents = encode_text(contents, "contents", position)
+    elif isinstance(contents, (bytes, bytearray, memoryview)):
+        encoded_contents = bytes(contents)
+    else:
+        message = f"contents must be text or bytes, not {type(contents).__name__}"
+        raise InvalidInputError(message, item=position)
+    if len(encoded_contents) > MAX_CONTENTS_BYTES:
+        message = f"contents are longer than {MAX_CONTENTS_BYTES} bytes"
+        raise InvalidInputError(message, item=position)
+    return Payload(encoded_id, encoded_metadata, encoded_contents, is_text)
+
+
+def encode_text(text: Any, name: str, position: int | None) -> bytes:
+    """Text as UTF-8, which lone surrogates have none of."""
+    try:
+        return bytes(text.encode())
+    except UnicodeEncodeError:
+        message = f"{name} must not contain lone surrogates"
+        raise InvalidInputError(message, item=position) from None
+
+
+def encode_id(item_id: object, position: int | None = None) -> bytes:
+    """An id of 1 to 1,024 UTF-8 bytes."""
+    if not isinstance(item_id, str):
+        message = f"id must be text, not {type(item_id).__name__}"
+        raise InvalidInputError(message, item=position)
+    encoded = encode_text(item_id, "id", position)
+    if not 0 < len(encoded) <= MAX_ID_BYTES:
+        message = f"id must have 1 to {MAX_ID_BYTES} bytes in UTF-8, not {len(encoded)}"
+        raise InvalidInputError(message, item=position)
+    return encoded
+
+
+def check_ids(ids: object) -> list[bytes]:
+    """A sequence of ids, encoded."""
+    return [encode_id(item_id, place) for place, item_id in enumerate(as_list(ids, "ids", None))]
+
+
+def encode_metadata(metadata: object, position: int) -> bytes:
+    """A JSON object, compact. Only what reads back equal is taken: no NaN, no tuples, no dates."""
+    if not isinstance(metadata, dict):
+        message = f"metadata must be a JSON object (a dict), not {type(metadata).__name__}"
+        raise InvalidInputError(message, item=position)
+    try:
+        encoded = json_encoder.encode(metadata)
+        same = json_decoder.decode(encoded) == metadata
+        deep = encoded.count(b"{") + encoded.count(b"[") > MAX_METADATA_DEPTH
+        if deep and depth(metadata) > MAX_METADATA_DEPTH:
+            message = f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels"
+            raise InvalidInputError(message, item=position)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        same = False
+    if not same:
+        message = "metadata holds something that JSON cannot hold exactly"
+        raise InvalidInputError(message, item=position)
+    if len(encoded) > MAX_METADATA_BYTES:
+        message = f"metadata is longer than {MAX_METADATA_BYTES} bytes as JSON"
+        raise InvalidInputError(message, item=position)
+    return encoded
+
+
+def depth(value: object) -> int:
+    """How many objects and arrays are nested in `value`, itself included."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth, value), default=0)
+    return 0
+
+
+def as_floats(value: object, position: int | None) -> Vectors:
+    """Numbers as float32, contiguous. Too large for float32 becomes infinity, refused later."""
+    try:
+        given = np.asarray(value)
+    except ValueError:
+        given = np.empty(0, np.object_)
+    if given.dtype.kind not in "fiu":
+        message = "vectors must be real numbers, all of one length"
+        raise InvalidInputError(message, item=position)
+    with np.errstate(over="ignore", under="ignore"):
+        # A copy: the caller's array may change between the check and the write.
+        return np.array(given, np.float32, order="C")
+
+
+def check_dimension(vectors: Vectors, dimension: int) -> None:
+    """Refuse vectors (n, d) of another dimension than the index has."""
+    given = vectors.shape[1]
+    if not 0 < given <= MAX_DIMENSION:
+        message = f"a vector must have 1 to {MAX_DIMENSION} dimensions, not {given}"
+        raise InvalidInputError(message)
+    if given != dimension:
+        message = f"the vector has dimension {given}, the index has {dimension}"
+        raise InvalidInputError(message)
+
+
+def check_vectors(vectors: Vectors, metric: Metric) -> None:
+    """Refuse what distances cannot be computed with: NaN, infinity, a norm that overflows, and,
+    under cosine, a norm of zero."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        norms = np.einsum("ij,ij->i", vectors, vectors)
+    # NaN compares as false, so this catches it too.
+    bad = ~(norms <= MAX_SQUARED_NORM)
+    if bad.any():
+        message = "the vector holds NaN, infinity, or values whose squares overflow float32"
+        raise InvalidInputError(message, item=int(bad.argmax()))
+    if metric == "cosine" and (norms == 0).any():
+        suspects = np.flatnonzero(norms == 0)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors[suspects], vectors[suspects], dtype=float))
+        zero = lengths.astype(np.float32) == 0
+        if zero.any():
+            message = "the vector has length zero, which has no direction under cosine"
+            raise InvalidInputError(message, item=int(suspects[zero.argmax()]))
+
+
+def check_queries(vectors: object, dimension: int, metric: Metric) -> tuple[Vectors, bool]:
+    """Queries as (m, dimension) float32, and whether a single vector was given.
+
+    A `dimension` of 0 stands for any: the index has none yet.
+    """
+    queries = as_floats(vectors, None)
+    single = queries.ndim == 1
+    if single:
+        queries = queries[None, :]
+    if queries.ndim != 2:
+        message = "query_vectors must be one vector or a two-dimensional array of them"
+        raise InvalidInputError(message)
+    check_dimension(queries, dimension or queries.shape[1])
+    check_vectors(queries, metric)
+    return queries, single
+
+
+def check_top_k(top_k: object) -> int:
+    """A positive whole number."""
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
+        message = "top_k must be a whole number of at least 1"
+        raise InvalidInputError(message)
+    return int(top_k)

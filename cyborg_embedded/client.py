@@ -1,0 +1,232 @@
+"""`Client`: a folder of indexes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from typing import TYPE_CHECKING, TypedDict
+
+from cyborg_embedded import registry
+from cyborg_embedded.errors import ClosedError, InvalidInputError, RollbackError
+from cyborg_embedded.folder import Folder
+from cyborg_embedded.index import EncryptedIndex
+from cyborg_embedded.keys import generate_index_key, parse_index_key
+from cyborg_embedded.model import FORMAT_VERSION, MAX_DIMENSION, METRICS, Metric
+from cyborg_embedded.names import check_name
+from cyborg_embedded.root import Root
+from cyborg_embedded.savedkey import load_saved_key, save_key
+from cyborg_embedded.session import Session
+from cyborg_embedded.store import PageStore
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Client", "IndexInfo"]
+
+
+class IndexInfo(TypedDict):
+    """What can be told of an index without its key."""
+
+    name: str
+    format_version: int
+    created: dt.datetime
+    file_bytes: int
+
+
+class Client:
+    """A folder of encrypted indexes, each under a key of its own; a context manager.
+
+    The folder is made if it is missing, for its owner alone (0700). A client holds no keys.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises `InvalidInputError` (the path is no folder), `ReadOnlyError`."""
+        self._folder = Folder(path)
+        self._closed = False
+
+    @staticmethod
+    def generate_key(*, save: bool = False) -> bytes:
+        """A new random index key, 32 bytes. Keep it safe: without it an index is lost.
+
+        With `save`, it is also kept in `~/.cyborgdb/index_key` (mode 0600), for development only:
+        a key beside the data protects nothing. A key that is kept there already is never
+        overwritten: `InvalidInputError`.
+        """
+        key = generate_index_key()
+        if save:
+            save_key(key)
+        return key
+
+    @staticmethod
+    def load_key() -> bytes:
+        """The key that `generate_key(save=True)` kept. For development only.
+
+        Raises `KeyRequiredError` if there is none, `InvalidInputError` if others may read it.
+        """
+        return load_saved_key()
+
+    def create_index(
+        self,
+        name: str,
+        *,
+        index_key: bytes | bytearray | str | None = None,
+        dimension: int | None = None,
+        metric: Metric = "euclidean",
+        kms_name: str | None = None,
+        lock_timeout: float = 10.0,
+    ) -> EncryptedIndex:
+        """Make an index and open it.
+
+        `index_key` is 32 bytes, or 64 hex characters. `dimension` is 1 to 16,384, or None: then
+        the first upsert sets it. The index is there, whole, or not at all.
+
+        Raises `InvalidInputError`, `KeyRequiredError`, `IndexExistsError`, `ReadOnlyError`,
+        `StorageFullError`, `LockedError`.
+        """
+        self._check_open()
+        refuse_key_manager(kms_name)
+        key = parse_index_key(index_key)
+        if metric not in METRICS:
+            message = f"metric must be one of {', '.join(METRICS)}"
+            raise InvalidInputError(message)
+        if dimension is not None and (
+            isinstance(dimension, bool)
+            or not isinstance(dimension, int)
+            or not 0 < dimension <= MAX_DIMENSION
+        ):
+            message = f"dimension must be a whole number from 1 to {MAX_DIMENSION}, or None"
+            raise InvalidInputError(message)
+        timeout = check_timeout(lock_timeout)
+        root = Root(sequence=1, metric=metric, dimension=dimension or 0)
+        with self._folder.creating(name, timeout=timeout) as path:
+            PageStore.create(path, key, root)
+        return self.load_index(name, index_key=key, lock_timeout=lock_timeout)
+
+    def load_index(
+        self,
+        name: str,
+        *,
+        index_key: bytes | bytearray | str | None = None,
+        read_only: bool = False,
+        lock_timeout: float = 10.0,
+        min_sequence: int | None = None,
+    ) -> EncryptedIndex:
+        """Open an index.
+
+        `read_only` refuses writes through this handle. `lock_timeout` is how many seconds a call
+        waits for a lock that somebody else holds. `min_sequence` is an `index.sequence` that the
+        application remembers: an index that is older is a `RollbackError`.
+
+        Raises `InvalidInputError`, `KeyRequiredError`, `IndexNotFoundError`, `WrongKeyError`
+        (before anything is decrypted), `FormatError`, `IntegrityError`, `RollbackError`,
+        `LockedError`.
+        """
+        self._check_open()
+        key = parse_index_key(index_key)
+        timeout = check_timeout(lock_timeout)
+        if min_sequence is not None and (
+            isinstance(min_sequence, bool) or not isinstance(min_sequence, int)
+        ):
+            message = "min_sequence must be a whole number, as index.sequence is"
+            raise InvalidInputError(message)
+        store = PageStore.open(self._folder.find(name), key, timeout=timeout)
+        session = Session(store, lock_timeout=timeout, read_only=bool(read_only))
+        try:
+            with session.read() as (state, _):
+                sequence = state.root.sequence
+            if min_sequence is not None and sequence < min_sequence:
+                message = "the index is older than the application remembers it to be"
+                raise RollbackError(message, sequence=sequence, expected=min_sequence)
+        except BaseException:
+            session.close()
+            raise
+        return EncryptedIndex(check_name(name), session)
+
+    def list_indexes(self) -> list[str]:
+        """The names of the indexes in the folder, sorted. Needs no key."""
+        self._check_open()
+        return self._folder.names()
+
+    def describe_index(self, name: str) -> IndexInfo:
+        """What can be told of an index without its key. See `IndexInfo`.
+
+        Raises `InvalidInputError`, `IndexNotFoundError`, `FormatError`.
+        """
+        self._check_open()
+        path = self._folder.find(name)
+        header = PageStore.peek(path, timeout=10.0)
+        created = dt.datetime.fromtimestamp(header.created, dt.timezone.utc)
+        return {
+            "name": check_name(name),
+            "format_version": FORMAT_VERSION,
+            "created": created,
+            "file_bytes": os.stat(path).st_size,
+        }
+
+    def delete_index(
+        self,
+        name: str,
+        *,
+        index_key: bytes | bytearray | str | None = None,
+        lock_timeout: float = 10.0,
+    ) -> None:
+        """Delete an index and everything in it. Handles of this process on it are closed.
+
+        Raises `InvalidInputError`, `KeyRequiredError`, `IndexNotFoundError`, `WrongKeyError`,
+        `FormatError`, `LockedError` (another process has it open), `ReadOnlyError`.
+        """
+        self._check_open()
+        key = parse_index_key(index_key)
+        timeout = check_timeout(lock_timeout)
+        with self._folder.changing(timeout=timeout):
+            path = self._folder.find(name)
+            PageStore.open(path, key, timeout=timeout).close()
+            with registry.exclusively(path, timeout=timeout):
+                self._folder.remove(path)
+
+    def close(self) -> None:
+        """Close the client. Indexes that it opened stay open."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "the client is closed"
+            raise ClosedError(message)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self._folder.path!r}>"
+
+
+def refuse_key_manager(kms_name: object) -> None:
+    """Key managers are still to come; silence would be worse than an error."""
+    if kms_name is not None:
+        message = "key managers are not implemented yet"
+        raise NotImplementedError(message)
+
+
+def check_timeout(lock_timeout: object) -> float:
+    """Seconds, at least 0. Raises `InvalidInputError`."""
+    if (
+        isinstance(lock_timeout, bool)
+        or not isinstance(lock_timeout, (int, float))
+        or not 0 <= lock_timeout <= MAX_TIMEOUT
+    ):
+        message = f"lock_timeout must be a number of seconds from 0 to {MAX_TIMEOUT}"
+        raise InvalidInputError(message)
+    return float(lock_timeout)
+
+
+MAX_TIMEOUT = 1_000_000

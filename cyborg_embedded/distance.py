@@ -1,0 +1,118 @@
+"""Distances: exact ones, and the exact k nearest rows of a block.
+
+    squared_euclidean   Σ (q - x)²
+    euclidean           √ Σ (q - x)²
+    cosine              ½ Σ (q/|q| - x/|x|)²  =  1 - cos(q, x)
+    inner_product       -Σ q·x
+
+Distances are computed from direct differences: the expanded form |q|² - 2⟨q, x⟩ + |x|² loses half
+of the digits where vectors are close. It is used all the same to choose whom to measure, since it
+is one matrix product: every row whose expanded distance lies within the error bound of the k-th
+best is measured directly, so the choice cannot lose a row. The bound is that of a float32 dot
+product in any order, |fl(⟨q, x⟩) - ⟨q, x⟩| ≤ γ |q| |x| with γ = n·u / (1 - n·u), u = 2^-24
+(N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 3.1), doubled for the norms
+and the sums around it.
+
+Each distance is reduced along its own row, so it does not depend on how many others are computed
+with it: single and batch queries give the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cyborg_embedded.model import Metric
+
+    Floats = NDArray[np.float32]
+    Rows = NDArray[np.int64]
+
+__all__ = ["candidates", "exact", "prepare_queries", "squared_norms", "unit_rows"]
+
+UNIT_ROUNDOFF = 2.0**-24
+SMALLEST_NORMAL = 2.0**-126
+
+
+def squared_norms(rows: Floats) -> Floats:
+    """Σ x² of each row, (n,)."""
+    norms: Floats = np.einsum("ij,ij->i", rows, rows)
+    return norms
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """Rows (n, d) scaled to length one. The norm is taken in float64, so that tiny and huge
+    vectors keep their direction; no row may have norm zero (checked on input)."""
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    norms[norms == 0] = 1.0
+    unit: Floats = (rows / norms[:, None]).astype(np.float32)
+    return unit
+
+
+def prepare_queries(queries: Floats, metric: Metric) -> Floats:
+    """The queries as `candidates` and `exact` want them: unit length under cosine."""
+    return unit_rows(queries) if metric == "cosine" else queries
+
+
+def exact(query: Floats, rows: Floats, metric: Metric) -> Floats:
+    """The distances (n,) of `rows` (n, d) to one prepared query (d,)."""
+    if metric == "inner_product":
+        distances: Floats = -np.einsum("ij,j->i", rows, query)
+        return distances
+    if metric == "cosine":
+        rows = unit_rows(rows)
+    differences = rows - query
+    distances = np.einsum("ij,ij->i", differences, differences)
+    if metric == "euclidean":
+        return np.sqrt(distances)
+    if metric == "cosine":
+        distances *= np.float32(0.5)
+    return distances
+
+
+def candidates(
+    queries: Floats, rows: Floats, norms: Floats, alive: NDArray[np.bool_], k: int, metric: Metric
+) -> list[Rows]:
+    """For each prepared query, positions in `rows` that surely include its k nearest live ones.
+
+    queries (m, d), rows (n, d), squared norms (n,), alive (n,); all finite. Ties with the k-th are
+    included. Fewer than k positions only where fewer than k rows are alive.
+    """
+    live = np.flatnonzero(alive)
+    if len(live) <= k:
+        return [live] * len(queries)
+    expanded = expand(queries, rows, norms, metric)
+    if len(live) < len(alive):
+        expanded[:, ~alive] = np.inf
+    lengths = np.sqrt(squared_norms(queries).astype(np.float64))
+    longest = 1.0 if metric == "cosine" else float(np.sqrt(norms[live].max(), dtype=np.float64))
+    n = queries.shape[1] + 8
+    gamma = n * UNIT_ROUNDOFF / (1 - n * UNIT_ROUNDOFF)
+    kth = np.partition(expanded, k - 1, axis=1)[:, k - 1].astype(np.float64)
+    # The last term stands for what float32 loses below its smallest normal number.
+    reach = kth + 4 * gamma * (lengths + longest) ** 2 + n * SMALLEST_NORMAL
+    return [np.flatnonzero(row <= limit) for row, limit in zip(expanded, reach, strict=True)]
+
+
+def expand(queries: Floats, rows: Floats, norms: Floats, metric: Metric) -> Floats:
+    """A monotone stand-in for the distance, (m, n): one matrix product."""
+    products: Floats = queries @ rows.T
+    if metric == "inner_product":
+        return np.negative(products, out=products)
+    if metric == "cosine":
+        # Norms below float32's smallest normal square are as good as random here: no stand-in.
+        lengths = np.sqrt(norms)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            products /= -lengths
+        products[:, lengths < TRUSTED_LENGTH] = -np.inf
+        return products
+    products *= np.float32(-2)
+    products += norms
+    return products
+
+
+TRUSTED_LENGTH = np.float32(2.0**-50)
+"""Below this length a row's squared norm loses digits to float32's smallest numbers."""

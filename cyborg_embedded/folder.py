@@ -1,0 +1,109 @@
+"""The folder of a client: which index lies in which file, and how files come and go.
+
+An index appears by a rename, once it is whole, and goes by an unlink; both while holding the
+folder's lock, so that two processes cannot make two indexes of one name. What a crash leaves
+behind is a file with a temporary name, which is never listed and goes with the next creation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from cyborg_embedded.environment import remove_files, translated
+from cyborg_embedded.errors import IndexExistsError, IndexNotFoundError, InvalidInputError
+from cyborg_embedded.locks import FileLock
+from cyborg_embedded.names import EXTENSION, check_name, file_name, fold, name_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Folder"]
+
+LOCK_NAME = ".lock"
+TEMPORARY = ".new-"
+
+
+class Folder:
+    """A folder of indexes. Made if it is missing, for its owner alone."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises `InvalidInputError` where the path is something else, `ReadOnlyError`."""
+        self.path = os.path.abspath(os.fsdecode(path))
+        with translated():
+            try:
+                os.makedirs(self.path, 0o700, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                message = "the path of a client must be a folder, or not exist yet"
+                raise InvalidInputError(message) from None
+
+    def names(self) -> list[str]:
+        """The names of the indexes, sorted."""
+        with translated():
+            found = (name_of_file(file) for file in os.listdir(self.path))
+            return sorted(name for name in found if name is not None)
+
+    def find(self, name: object) -> str:
+        """The path of an index, by its name in any case.
+
+        Raises `InvalidInputError` (not a name), `IndexNotFoundError`.
+        """
+        wanted = fold(check_name(name))
+        with translated():
+            for file in os.listdir(self.path):
+                found = name_of_file(file)
+                if found is not None and fold(found) == wanted:
+                    return os.path.join(self.path, file)
+        message = f"there is no index named {name!r}"
+        raise IndexNotFoundError(message)
+
+    @contextlib.contextmanager
+    def creating(self, name: object, *, timeout: float) -> Iterator[str]:
+        """A path at which to make the file of a new index; it gets its name when the block ends.
+
+        Raises `InvalidInputError`, `IndexExistsError`, `LockedError`, `ReadOnlyError`.
+        """
+        checked = check_name(name)
+        with self.changing(timeout=timeout):
+            self._clear()
+            if fold(checked) in map(fold, self.names()):
+                message = f"there is already an index named {checked!r} (case does not matter)"
+                raise IndexExistsError(message)
+            temporary = os.path.join(self.path, TEMPORARY + secrets.token_hex(8) + EXTENSION)
+            final = os.path.join(self.path, file_name(checked))
+            try:
+                yield temporary
+                # Lock files of a deleted namesake first: LMDB would believe a stale one.
+                remove_files(final)
+                os.rename(temporary, final)
+                self._sync()
+            finally:
+                remove_files(temporary)
+
+    @contextlib.contextmanager
+    def changing(self, *, timeout: float) -> Iterator[None]:
+        """Hold the folder's lock. Raises `LockedError`, `ReadOnlyError`."""
+        lock = FileLock(os.path.join(self.path, LOCK_NAME), create=True)
+        with translated(), lock.held(exclusive=True, timeout=timeout):
+            yield
+
+    def remove(self, path: str) -> None:
+        """Remove an index for good. The caller is inside `changing` and has the file alone."""
+        with translated():
+            remove_files(path)
+            self._sync()
+
+    def _clear(self) -> None:
+        """Remove what a creation that was killed has left."""
+        for file in os.listdir(self.path):
+            if file.startswith(TEMPORARY):
+                os.unlink(os.path.join(self.path, file))
+
+    def _sync(self) -> None:
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

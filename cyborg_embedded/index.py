@@ -1,0 +1,282 @@
+"""`EncryptedIndex`: an open index."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, overload
+
+import numpy as np
+
+from cyborg_embedded import indexer, rows
+from cyborg_embedded.batch import (
+    batch_from_arrays,
+    batch_from_items,
+    check_dimension,
+    check_ids,
+    check_queries,
+    check_top_k,
+    check_vectors,
+)
+from cyborg_embedded.errors import InvalidInputError
+from cyborg_embedded.model import FORMAT_VERSION
+from cyborg_embedded.results import Item, Result, check_include, describe_rows, in_order, list_ids
+from cyborg_embedded.search import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+    from cyborg_embedded.model import Metric
+    from cyborg_embedded.session import Session
+
+__all__ = ["EncryptedIndex", "IndexDescription"]
+
+ITEM_FIELDS = frozenset({"vector", "metadata", "contents"})
+RESULT_FIELDS = ITEM_FIELDS | {"distance"}
+
+
+class IndexDescription(TypedDict):
+    """What `EncryptedIndex.describe` returns."""
+
+    name: str
+    dimension: int | None
+    metric: Metric
+    rows: int
+    """Items: live rows."""
+    indexed_rows: int
+    """Live rows in the saved graph."""
+    deleted_rows: int
+    """Rows that still take room in the file."""
+    sequence: int
+    format_version: int
+    page_size: int
+    file_bytes: int
+
+
+class EncryptedIndex:
+    """An open index: a mapping from ids to vectors, metadata and contents, searched by vector.
+
+    Made by `Client.create_index` and `Client.load_index`; a context manager. Threads may share it.
+    Every call sees the newest commit of any thread or process. After `close`, and in a forked
+    child, every call is a `ClosedError`. Beside the errors that each method names, any may raise
+    `IntegrityError` or `RollbackError` where the file is not what was written.
+    """
+
+    def __init__(self, name: str, session: Session) -> None:
+        self._name = name
+        self._session = session
+
+    @property
+    def name(self) -> str:
+        """The name of the index."""
+        return self._name
+
+    @property
+    def dimension(self) -> int | None:
+        """Numbers in a vector; None until the first upsert, where creation left it open."""
+        with self._session.read() as (state, _):
+            return state.root.dimension or None
+
+    @property
+    def metric(self) -> Metric:
+        """The distance that queries are ordered by."""
+        with self._session.read() as (state, _):
+            return state.root.metric
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest commit, plus one with each. See `load_index(min_sequence=)`."""
+        with self._session.read() as (state, _):
+            return state.root.sequence
+
+    @property
+    def commit_id(self) -> bytes:
+        """16 bytes that name the newest commit: another one never has the same."""
+        with self._session.read() as (state, _):
+            return state.snapshot.root_tag
+
+    def __len__(self) -> int:
+        with self._session.read() as (state, _):
+            return state.root.live
+
+    @overload
+    def upsert(self, items: Iterable[Mapping[str, Any]], /) -> None: ...
+
+    @overload
+    def upsert(
+        self,
+        ids: Sequence[str],
+        vectors: ArrayLike,
+        metadata: Sequence[dict[str, Any] | None] | None = None,
+        contents: Sequence[str | bytes | None] | None = None,
+    ) -> None: ...
+
+    def upsert(
+        self, ids: Any, vectors: Any = None, metadata: Any = None, contents: Any = None
+    ) -> None:
+        """Insert items, or replace whole items of the same id. Durable when it returns.
+
+        Either a list of dicts with `id`, `vector` and maybe `metadata` and `contents`, or the same
+        as parallel sequences: `ids` (n), `vectors` (n, dimension), anything that numpy reads as
+        real numbers, stored as float32; `metadata`, JSON objects; `contents`, text or bytes. Of
+        two equal ids in one batch the last one counts. One call is one commit: all or nothing.
+
+        Raises `InvalidInputError` (nothing is written, the message names the item), `LockedError`,
+        `ReadOnlyError`, `StorageFullError`.
+        """
+        if vectors is None:
+            if metadata is not None or contents is not None:
+                message = "metadata and contents go inside the items, or beside ids and vectors"
+                raise InvalidInputError(message)
+            batch = batch_from_items(ids)
+        else:
+            batch = batch_from_arrays(ids, vectors, metadata, contents)
+        with self._session.read() as (state, _):
+            root = state.root
+        if not len(batch):
+            return
+        check_dimension(batch.vectors, root.dimension or batch.vectors.shape[1])
+        check_vectors(batch.vectors, root.metric)
+        self._session.write(lambda view, state: rows.upsert(view, state, batch))
+
+    @overload
+    def query(
+        self,
+        query_vectors: ArrayLike,
+        *,
+        top_k: int = ...,
+        filters: None = ...,
+        include: Iterable[str] = ...,
+    ) -> list[Result]: ...
+
+    @overload
+    def query(
+        self,
+        query_vectors: Sequence[ArrayLike],
+        *,
+        top_k: int = ...,
+        filters: None = ...,
+        include: Iterable[str] = ...,
+    ) -> list[list[Result]]: ...
+
+    def query(
+        self,
+        query_vectors: Any,
+        *,
+        top_k: int = 10,
+        filters: Any = None,
+        include: Iterable[str] = ("distance", "metadata"),
+    ) -> list[Result] | list[list[Result]]:
+        """The `top_k` items nearest to each query, nearest first, ties by id.
+
+        One vector (dimension,) gives a list of results, a matrix (m, dimension) a list of m lists.
+        A result is a dict with `id` and what `include` names of `distance`, `metadata`,
+        `contents`, `vector`. There are min(top_k, len(index)) of them, always. Distances are
+        float32 values as the metric defines them: `euclidean`, `squared_euclidean`, `cosine`
+        (1 - cos), `inner_product` (-⟨q, x⟩).
+
+        Raises `InvalidInputError`.
+        """
+        k = check_top_k(top_k)
+        wanted = check_include(include, RESULT_FIELDS)
+        if filters is not None:
+            message = "filters are not implemented yet"
+            raise NotImplementedError(message)
+        with self._session.read() as (state, view):
+            root, items = state.root, self._session.items
+            queries, single = check_queries(query_vectors, root.dimension, root.metric)
+            answers: list[list[Result]] = []
+            for found, distances in nearest(state, view, queries, k) if len(queries) else []:
+                found, distances = in_order(view, items, found, distances, k)  # noqa: PLW2901
+                results = describe_rows(view, state, items, found, wanted)
+                if "distance" in wanted:
+                    for result, distance in zip(results, distances.tolist(), strict=True):
+                        result["distance"] = distance
+                answers.append(results)
+        return answers[0] if single else answers
+
+    def get(
+        self,
+        ids: Sequence[str],
+        *,
+        include: Iterable[str] = ("vector", "metadata", "contents"),
+    ) -> list[Item]:
+        """The items of these ids, in the order asked for, without those that are not there.
+
+        An item is a dict with `id` and what `include` names: `vector`, a float32 array
+        (dimension,), bit for bit as stored; `metadata`, a dict or None; `contents`, the text or
+        bytes that were given, or None. Raises `InvalidInputError`.
+        """
+        wanted = check_include(include, ITEM_FIELDS)
+        encoded = check_ids(ids)
+        with self._session.read() as (state, view):
+            found = rows.find_rows(view, state, encoded)
+            results = describe_rows(view, state, self._session.items, found[found >= 0], wanted)
+        return list[Item](results)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete the items of these ids; ids that are not there are ignored. One commit.
+
+        Returns how many items were deleted. Raises `InvalidInputError`, `LockedError`,
+        `ReadOnlyError`, `StorageFullError`.
+        """
+        encoded = list(dict.fromkeys(check_ids(ids)))
+        return self._session.write(lambda view, state: rows.delete(view, state, encoded))
+
+    def list_ids(self) -> list[str]:
+        """The ids of all items, in the order in which their vectors were first written."""
+        with self._session.read() as (state, view):
+            return list_ids(view, self._session.items, np.flatnonzero(state.alive).tolist())
+
+    def optimize(self) -> None:
+        """Bring every item into the HNSW graph, and save it; without it, queries scan.
+
+        Reads and writes go on meanwhile. Returns when every item that was there when it was called
+        is in the graph. Raises `LockedError`, `ReadOnlyError`, `StorageFullError`.
+        """
+        indexer.optimize(self._session)
+
+    def describe(self) -> IndexDescription:
+        """What the index holds and how. See `IndexDescription`."""
+        store = self._session.store
+        with self._session.read() as (state, _):
+            root = state.root
+        covered = 0 if root.graph is None or state.graph.damaged else root.graph.rows
+        return {
+            "name": self._name,
+            "dimension": root.dimension or None,
+            "metric": root.metric,
+            "rows": root.live,
+            "indexed_rows": int(state.alive[:covered].sum()),
+            "deleted_rows": root.rows - root.live,
+            "sequence": root.sequence,
+            "format_version": FORMAT_VERSION,
+            "page_size": store.header.page_size,
+            "file_bytes": os.stat(store.environment.path).st_size,
+        }
+
+    def close(self) -> None:
+        """Close the index: forget its keys and what was decrypted. Closing again does nothing."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._session.closed else "open"
+        return f"<EncryptedIndex {self._name!r}, {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        message = "an EncryptedIndex holds keys and cannot be pickled or copied; open it again"
+        raise TypeError(message)

@@ -1,0 +1,92 @@
+"""From rows to what a caller sees: ids, metadata, contents, vectors as Python values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import msgspec
+
+from cyborg_embedded.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cyborg_embedded.itemcache import ItemCache
+    from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.state import State
+
+__all__ = ["Item", "Result", "check_include", "describe_rows", "in_order", "list_ids"]
+
+json_decoder = msgspec.json.Decoder()
+
+
+class Item(TypedDict, total=False):
+    """What `get` returns for an item: `id`, and what was included."""
+
+    id: str
+    vector: NDArray[np.float32]
+    metadata: dict[str, Any] | None
+    contents: str | bytes | None
+
+
+class Result(Item, total=False):
+    """What `query` returns for an item: `id`, and what was included."""
+
+    distance: float
+
+
+def check_include(include: object, known: frozenset[str]) -> frozenset[str]:
+    """The names in `include`. Raises `InvalidInputError` for any that is not `known`."""
+    if isinstance(include, str) or not hasattr(include, "__iter__"):
+        message = "include must be a list of names"
+        raise InvalidInputError(message)
+    names = list(include)
+    if not all(isinstance(name, str) and name in known for name in names):
+        message = f"include may name {', '.join(sorted(known))}; it holds something else"
+        raise InvalidInputError(message)
+    return frozenset(names)
+
+
+def describe_rows(
+    view: ReadView, state: State, items: ItemCache, rows: NDArray[np.int64], include: frozenset[str]
+) -> list[Result]:
+    """The items of live rows, in their order."""
+    metadata, contents = "metadata" in include, "contents" in include
+    results: list[Result] = []
+    for row in rows.tolist():
+        payload = items.payload(view, row, metadata=metadata, contents=contents)
+        result: Result = {"id": payload.id.decode()}
+        if metadata:
+            result["metadata"] = json_decoder.decode(payload.metadata) if payload.metadata else None
+        if contents:
+            given = payload.contents
+            result["contents"] = given if given is None or not payload.is_text else given.decode()
+        results.append(result)
+    if "vector" in include and state.pool is not None and len(rows):
+        for result, vector in zip(results, state.pool.rows(view, rows), strict=True):
+            result["vector"] = vector.copy()
+    return results
+
+
+def in_order(
+    view: ReadView,
+    items: ItemCache,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    k: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The first k of rows that are ordered by distance, ties by id."""
+    if (distances[1:] == distances[:-1]).any():
+        ids = [items.id(view, row) for row in rows.tolist()]
+        # UTF-8 sorts as the text does, by code point.
+        order = sorted(range(len(rows)), key=lambda place: (float(distances[place]), ids[place]))
+        rows, distances = rows[order], distances[order]
+    return rows[:k], distances[:k]
+
+
+def list_ids(view: ReadView, items: ItemCache, rows: Iterable[int]) -> list[str]:
+    """The ids of live rows, in their order."""
+    return [items.id(view, row).decode() for row in rows]

@@ -1,0 +1,104 @@
+"""The query: candidates from the graph and from an exact scan, ranked by exact distance.
+
+    query ──► graph ───────────────────────────────► candidates ──► exact distances ──► k nearest
+          └─► scan of the rows that it does not have ───┘
+
+Every row that is alive in the state of the query is in one of the two, so a query sees all that
+was committed before it, whatever the graph has caught up with.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyborg_embedded.distance import candidates, exact, prepare_queries
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cyborg_embedded.graph import Graph
+    from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.state import State
+    from cyborg_embedded.vectors import VectorPool
+
+    Rows = NDArray[np.int64]
+    Floats = NDArray[np.float32]
+
+__all__ = ["nearest"]
+
+GRAPH_WORTH = 10
+"""The graph is asked for k of its n rows where k * GRAPH_WORTH <= n: else a scan is no slower."""
+QUERIES_AT_ONCE = 256
+SCAN_CELLS = 1 << 22
+"""Most distances that a scan computes at once, 16 MiB of them."""
+
+
+def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
+    """The k nearest live rows of each query, as (rows, distances), nearest first.
+
+    All rows that tie with the k-th are returned, so that the caller can break ties by id; fewer
+    than k only where fewer rows are alive. `queries` (m, d) is checked, m > 0.
+    """
+    pool, metric = state.pool, state.root.metric
+    k = min(k, state.root.live)
+    if k == 0 or pool is None:
+        return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+    prepared = prepare_queries(queries, metric)
+    hits: list[tuple[Rows, Floats]] = []
+    for start in range(0, len(prepared), QUERIES_AT_ONCE):
+        block = prepared[start : start + QUERIES_AT_ONCE]
+        for query, rows in zip(block, find(state, view, pool, block, k), strict=True):
+            hits.append(best(rows, exact(query, pool.rows(view, rows), metric), k))
+    return hits
+
+
+def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int) -> list[Rows]:
+    """For each query, candidates that include its k nearest rows (up to the graph's recall)."""
+    graph = state.graph.get(view, state)
+    walked = walk(graph, queries, k)
+    if graph is None or walked is None:
+        return scan(state, view, pool, queries, k, 0)
+    # What is buried by the time the walk has ended may have been missed by it.
+    missed = graph.hidden(state.alive) if state.graph.ahead_of(state) else np.empty(0, np.int64)
+    tail = scan(state, view, pool, queries, k, graph.covered)
+    return [
+        np.concatenate((rows[state.alive[rows]], missed[~np.isin(missed, rows)], rest))
+        for rows, rest in zip(walked, tail, strict=True)
+    ]
+
+
+def walk(graph: Graph | None, queries: Floats, k: int) -> Rows | None:
+    """What the graph finds, (m, c); None where there is no graph or a scan is the better way."""
+    if graph is None or k * GRAPH_WORTH > len(graph):
+        return None
+    threads = (os.cpu_count() or 1) if len(queries) > 1 else 1
+    return graph.search(queries, k, threads)
+
+
+def scan(
+    state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int, first: int
+) -> list[Rows]:
+    """For each query, rows from `first` on that surely include its k nearest of them."""
+    total = state.root.rows
+    found: list[list[Rows]] = [[] for _ in queries]
+    step = max(1, SCAN_CELLS // len(queries))
+    for start in range(first, total, step):
+        stop = min(start + step, total)
+        vectors, norms = pool.block(view, start, stop)
+        alive = state.alive[start:stop]
+        near = candidates(queries, vectors, norms, alive, k, state.root.metric)
+        for rows, more in zip(found, near, strict=True):
+            rows.append(more + start)
+    return [np.concatenate(rows) if rows else np.empty(0, np.int64) for rows in found]
+
+
+def best(rows: Rows, distances: Floats, k: int) -> tuple[Rows, Floats]:
+    """The k nearest and all that tie with the k-th, nearest first."""
+    if len(rows) > k:
+        near = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
+        rows, distances = rows[near], distances[near]
+    order = np.argsort(distances, kind="stable")
+    return rows[order], distances[order]

@@ -1,0 +1,229 @@
+"""Vector pages, and the pool that holds them decrypted.
+
+A page holds R whole rows of float32, little-endian, R = as many as fit; unused rows are zero. A
+row longer than a page is cut over P pages, the last one shorter. Row r lies in page r // R, or in
+pages r·P to r·P + P - 1. The length of a page follows from the dimension alone, and rows are
+contiguous in the plaintext, so the pool is one float32 matrix in row order and a page is decrypted
+from LMDB's map straight to its place in it.
+
+The matrix is virtual memory until a page is touched; everything that was touched stays until the
+pool is dropped. No row is read from it before its page has been opened under the page table of
+some commit that has that row.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyborg_embedded.aead import OVERHEAD
+from cyborg_embedded.distance import squared_norms
+from cyborg_embedded.model import PageKind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cyborg_embedded.pages import ReadView, WriteView
+
+__all__ = ["VectorLayout", "VectorPool", "append_vectors", "read_vectors"]
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLayout:
+    """Where rows lie in vector pages."""
+
+    dimension: int
+    rows_per_page: int
+    pages_per_row: int
+    page_bytes: int
+    """Most plaintext bytes that a page holds."""
+
+    @classmethod
+    def of(cls, dimension: int, page_size: int) -> VectorLayout:
+        """The layout of vectors of this dimension in pages of this size."""
+        row_bytes = dimension * FLOAT32_BYTES
+        # Whole floats, so that a cut row can be opened in place.
+        room = (page_size - OVERHEAD) // FLOAT32_BYTES * FLOAT32_BYTES
+        rows = room // row_bytes
+        if rows:
+            return cls(dimension, rows, 1, rows * row_bytes)
+        return cls(dimension, 1, -(-row_bytes // room), room)
+
+    def pages(self, rows: int) -> int:
+        """How many pages hold `rows` rows."""
+        return -(-rows // self.rows_per_page) * self.pages_per_row
+
+    def span(self, page: int) -> slice:
+        """The floats of a page, as a slice of the row-major matrix."""
+        if self.pages_per_row == 1:
+            floats = self.page_bytes // FLOAT32_BYTES
+            return slice(page * floats, (page + 1) * floats)
+        row, part = divmod(page, self.pages_per_row)
+        floats = self.page_bytes // FLOAT32_BYTES
+        start = part * floats
+        base = row * self.dimension
+        return slice(base + start, base + min(start + floats, self.dimension))
+
+
+def append_vectors(
+    view: WriteView, layout: VectorLayout, first_row: int, vectors: NDArray[np.float32]
+) -> None:
+    """Write `vectors` (n, dimension) as rows `first_row` and following."""
+    if not len(vectors):
+        return
+    per_page = layout.rows_per_page
+    kept = first_row % per_page
+    start = first_row - kept
+    pages = layout.pages(first_row + len(vectors)) - layout.pages(start)
+    rows = pages // layout.pages_per_row * per_page
+    matrix = np.zeros((rows, layout.dimension), np.float32)
+    first_page = layout.pages(start)
+    if kept:
+        flat = matrix.reshape(-1)
+        view.open_into(PageKind.VECTORS, first_page, flat[layout.span(0)])
+    matrix[kept : kept + len(vectors)] = vectors
+    flat = matrix.reshape(-1)
+    for page in range(pages):
+        view.seal(PageKind.VECTORS, first_page + page, flat[layout.span(page)])
+
+
+def read_vectors(
+    view: ReadView, layout: VectorLayout, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Rows (n, dimension) straight from their pages, in any order, past any pool."""
+    out = np.empty((len(rows), layout.dimension), np.float32)
+    per_page = layout.rows_per_page
+    block = np.empty((per_page, layout.dimension), np.float32)
+    flat = block.reshape(-1)
+    groups = rows // per_page
+    for group in np.unique(groups).tolist():
+        for part in range(layout.pages_per_row):
+            page = group * layout.pages_per_row + part
+            view.open_into(PageKind.VECTORS, page, flat[layout.span(part)])
+        here = groups == group
+        out[here] = block[rows[here] - group * per_page]
+    return out
+
+
+class Frames:
+    """The decrypted pages of a pool: one matrix in row order, and how much of it is there.
+
+    `valid` is, for each group of pages that rows share, the number of its rows that may be read;
+    `normed` likewise for their squared norms. Both only grow, and what is below them never
+    changes: rows are appended, never rewritten.
+    """
+
+    __slots__ = ("flat", "matrix", "normed", "norms", "valid")
+
+    def __init__(self, layout: VectorLayout, groups: int) -> None:
+        # Virtual memory until it is touched.
+        self.matrix = np.empty((groups * layout.rows_per_page, layout.dimension), np.float32)
+        self.flat = self.matrix.reshape(-1)
+        self.norms = np.empty(len(self.matrix), np.float32)
+        self.valid = np.zeros(groups, np.int64)
+        self.normed = np.zeros(groups, np.int64)
+
+
+class VectorPool:
+    """Decrypted vectors by row, filled page by page on demand, for all threads of a handle.
+
+    Views of older and newer commits may use it at once: a row, once written, stays as it is, and
+    a page is opened under the tag that the asking view expects.
+    """
+
+    def __init__(self, layout: VectorLayout) -> None:
+        self.layout = layout
+        self._filling = threading.Lock()
+        self._frames = Frames(layout, 0)
+
+    def rows(self, view: ReadView, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors (n, dimension) of `rows`, in their order; a copy."""
+        frames = self._filled(view, np.unique(rows // self.layout.rows_per_page))
+        return frames.matrix[rows]
+
+    def block(
+        self, view: ReadView, first: int, last: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Vectors and squared euclidean norms of rows `first` to `last` - 1, not to be written."""
+        groups = self._groups(first, last)
+        frames = self._filled(view, groups)
+        if (frames.normed[groups] < self._wanted(view, groups)).any():
+            self._norm(frames, groups)
+        return frames.matrix[first:last], frames.norms[first:last]
+
+    def _groups(self, first: int, last: int) -> NDArray[np.int64]:
+        per_page = self.layout.rows_per_page
+        return np.arange(first // per_page, -(-last // per_page))
+
+    def _wanted(self, view: ReadView, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many rows of each group the commit of `view` has."""
+        per_page = self.layout.rows_per_page
+        return np.minimum(view.snapshot.root.rows - groups * per_page, per_page)
+
+    def _filled(self, view: ReadView, groups: NDArray[np.int64]) -> Frames:
+        frames, wanted = self._frames, self._wanted(view, groups)
+        if len(groups) and (
+            int(groups[-1]) >= len(frames.valid) or (frames.valid[groups] < wanted).any()
+        ):
+            with self._filling:
+                frames = self._grown(int(groups[-1]) + 1)
+                for place in np.flatnonzero(frames.valid[groups] < wanted).tolist():
+                    self._fill(view, frames, int(groups[place]), int(wanted[place]))
+        return frames
+
+    def _grown(self, groups: int) -> Frames:
+        """Frames with room for so many groups. Readers of the old ones find all they asked for."""
+        old = self._frames
+        have = len(old.valid)
+        if groups <= have:
+            return old
+        # A quarter more than needed, so that a growing index copies each page O(1) times.
+        new = Frames(self.layout, groups + groups // 4 + 8)
+        per_page = self.layout.rows_per_page
+        for low, high in runs(np.flatnonzero(old.valid)):
+            rows = slice(low * per_page, high * per_page)
+            new.matrix[rows] = old.matrix[rows]
+            new.norms[rows] = old.norms[rows]
+        new.valid[:have] = old.valid
+        new.normed[:have] = old.normed
+        self._frames = new
+        return new
+
+    def _fill(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
+        layout = self.layout
+        have = int(frames.valid[group])
+        # Somebody may be reading the rows that are there already: open beside them, add the rest.
+        first = 0 if have else group * layout.pages_per_row
+        into = (
+            np.empty(layout.rows_per_page * layout.dimension, np.float32) if have else frames.flat
+        )
+        for part in range(layout.pages_per_row):
+            page = group * layout.pages_per_row + part
+            view.open_into(PageKind.VECTORS, page, into[layout.span(first + part)])
+        if have:
+            start = group * layout.rows_per_page
+            fresh = into.reshape(layout.rows_per_page, layout.dimension)[have:wanted]
+            frames.matrix[start + have : start + wanted] = fresh
+        frames.valid[group] = wanted
+
+    def _norm(self, frames: Frames, groups: NDArray[np.int64]) -> None:
+        per_page = self.layout.rows_per_page
+        with self._filling:
+            stale = groups[frames.normed[groups] < frames.valid[groups]]
+            for low, high in runs(stale):
+                rows = slice(low * per_page, (high - 1) * per_page + int(frames.valid[high - 1]))
+                frames.norms[rows] = squared_norms(frames.matrix[rows])
+                frames.normed[low:high] = frames.valid[low:high]
+
+
+def runs(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Ascending numbers as half-open runs of consecutive ones."""
+    if not len(numbers):
+        return []
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(numbers, breaks)]
