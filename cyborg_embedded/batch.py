@@ -38,7 +38,6 @@ __all__ = [
     "check_queries",
     "check_top_k",
     "check_vectors",
-    "encode_id",
 ]
 
 FIELDS = frozenset({"id", "vector", "metadata", "contents"})
@@ -65,7 +64,7 @@ def batch_from_items(items: object) -> Batch:
     if isinstance(items, (Mapping, str, bytes)) or not isinstance(items, Iterable):
         message = "items must be a list of dicts, each with an id and a vector"
         raise InvalidInputError(message)
-    payloads: list[Payload] = []
+    given: list[Mapping[str, Any]] = []
     vectors: list[Vectors] = []
     for position, item in enumerate(items):
         if not isinstance(item, Mapping):
@@ -78,14 +77,15 @@ def batch_from_items(items: object) -> Batch:
         if missing:
             message = f"has no {' and no '.join(sorted(missing))}"
             raise InvalidInputError(message, item=position)
-        payloads.append(
-            encode_payload(item["id"], item.get("metadata"), item.get("contents"), position)
-        )
+        given.append(item)
         vector = as_floats(item["vector"], position)
         if vector.ndim != 1 or (vectors and vector.shape != vectors[0].shape):
             message = "has a vector of another shape than the items before it"
             raise InvalidInputError(message, item=position)
         vectors.append(vector)
+    ids = [item["id"] for item in given]
+    metadata, contents = ([item.get(name) for item in given] for name in ("metadata", "contents"))
+    payloads = encode_payloads(ids, metadata, contents)
     matrix = np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
     return last_of_equal_ids(Batch(matrix, payloads))
 
@@ -99,12 +99,7 @@ def batch_from_arrays(ids: object, vectors: object, metadata: object, contents: 
         raise InvalidInputError(message)
     metadata_list = as_list(metadata, "metadata", len(id_list))
     contents_list = as_list(contents, "contents", len(id_list))
-    payloads = [
-        encode_payload(item_id, item_metadata, item_contents, position)
-        for position, (item_id, item_metadata, item_contents) in enumerate(
-            zip(id_list, metadata_list, contents_list, strict=True)
-        )
-    ]
+    payloads = encode_payloads(id_list, metadata_list, contents_list)
     return last_of_equal_ids(Batch(matrix, payloads))
 
 
@@ -132,37 +127,58 @@ def last_of_equal_ids(batch: Batch) -> Batch:
     return Batch(batch.vectors[keep], [batch.payloads[position] for position in keep])
 
 
-def encode_payload(item_id: object, metadata: object, contents: object, position: int) -> Payload:
-    """Id, metadata and contents of one item, encoded."""
-    encoded_id = encode_id(item_id, position)
-    encoded_metadata = b"" if metadata is None else encode_metadata(metadata, position)
-    if contents is None:
-        return Payload(encoded_id, encoded_metadata)
-    is_text = isinstance(contents, str)
-    if is_text:
-        encoded_contents = encode_text(contents, "contents", position)
+def encode_payloads(ids: list[Any], metadata: list[Any], contents: list[Any]) -> list[Payload]:
+    """Ids, metadata and contents of items, encoded."""
+    encoded_ids = encode_ids(ids)
+    encoded_metadata = encode_metadata(metadata)
+    payloads = []
+    for position, given in enumerate(contents):
+        is_text = isinstance(given, str)
+        encoded = given if given is None else encode_contents(given, position)
+        payload = Payload(encoded_ids[position], encoded_metadata[position], encoded, is_text)
+        payloads.append(payload)
+    return payloads
+
+
+def encode_contents(contents: object, position: int) -> bytes:
+    """Text or bytes of at most 64 MiB."""
+    if isinstance(contents, str):
+        encoded = encode_text(contents, "contents", position)
     elif isinstance(contents, (bytes, bytearray, memoryview)):
-        encoded_contents = bytes(contents)
+        encoded = bytes(contents)
     else:
         message = f"contents must be text or bytes, not {type(contents).__name__}"
         raise InvalidInputError(message, item=position)
-    if len(encoded_contents) > MAX_CONTENTS_BYTES:
+    if len(encoded) > MAX_CONTENTS_BYTES:
         message = f"contents are longer than {MAX_CONTENTS_BYTES} bytes"
         raise InvalidInputError(message, item=position)
-    return Payload(encoded_id, encoded_metadata, encoded_contents, is_text)
+    return encoded
 
 
-def encode_text(text: Any, name: str, position: int | None) -> bytes:
+def encode_text(text: str, name: str, position: int) -> bytes:
     """Text as UTF-8, which lone surrogates have none of."""
     try:
-        return bytes(text.encode())
+        return text.encode()
     except UnicodeEncodeError:
         message = f"{name} must not contain lone surrogates"
         raise InvalidInputError(message, item=position) from None
 
 
-def encode_id(item_id: object, position: int | None = None) -> bytes:
-    """An id of 1 to 1,024 UTF-8 bytes."""
+def encode_ids(ids: list[Any]) -> list[bytes]:
+    """Ids of 1 to 1,024 UTF-8 bytes."""
+    try:
+        # All at once, since they are nearly always right; one by one to say which is not.
+        encoded = [str.encode(item_id) for item_id in ids]
+    except (TypeError, UnicodeEncodeError):
+        return [encode_id(item_id, position) for position, item_id in enumerate(ids)]
+    lengths = [len(data) for data in encoded]
+    if ids and not (min(lengths) > 0 and max(lengths) <= MAX_ID_BYTES):
+        return [encode_id(item_id, position) for position, item_id in enumerate(ids)]
+    return encoded
+
+
+def encode_id(item_id: object, position: int) -> bytes:
+    """One id."""
     if not isinstance(item_id, str):
         message = f"id must be text, not {type(item_id).__name__}"
         raise InvalidInputError(message, item=position)
@@ -175,32 +191,48 @@ def encode_id(item_id: object, position: int | None = None) -> bytes:
 
 def check_ids(ids: object) -> list[bytes]:
     """A sequence of ids, encoded."""
-    return [encode_id(item_id, place) for place, item_id in enumerate(as_list(ids, "ids", None))]
+    return encode_ids(as_list(ids, "ids", None))
 
 
-def encode_metadata(metadata: object, position: int) -> bytes:
-    """A JSON object, compact. Only what reads back equal is taken: no NaN, no tuples, no dates."""
+def encode_metadata(metadata: list[Any]) -> list[bytes]:
+    """JSON objects, compact; None becomes empty.
+
+    Only what reads back equal is taken: no NaN, no tuples, no dates, no keys but text.
+    """
+    encoded = [b"" if item is None else encode_object(item, at) for at, item in enumerate(metadata)]
+    whole = b"[" + b",".join(filter(None, encoded)) + b"]"
+    given = [item for item in metadata if item is not None]
+    # All at once, since it is nearly always right; one by one to say which is not.
+    if json_decoder.decode(whole) != given:
+        for position, item in enumerate(metadata):
+            if item is not None and json_decoder.decode(encoded[position]) != item:
+                raise not_json(position)
+    return encoded
+
+
+def encode_object(metadata: object, position: int) -> bytes:
+    """One JSON object."""
     if not isinstance(metadata, dict):
         message = f"metadata must be a JSON object (a dict), not {type(metadata).__name__}"
         raise InvalidInputError(message, item=position)
     try:
         encoded = json_encoder.encode(metadata)
-        same = json_decoder.decode(encoded) == metadata
-        deep = encoded.count(b"{") + encoded.count(b"[") > MAX_METADATA_DEPTH
-        if deep and depth(metadata) > MAX_METADATA_DEPTH:
-            message = f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels"
-            raise InvalidInputError(message, item=position)
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        same = False
-    if not same:
-        message = "metadata holds something that JSON cannot hold exactly"
-        raise InvalidInputError(message, item=position)
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        raise not_json(position) from None
     if len(encoded) > MAX_METADATA_BYTES:
         message = f"metadata is longer than {MAX_METADATA_BYTES} bytes as JSON"
         raise InvalidInputError(message, item=position)
+    many = encoded.count(b"{") + encoded.count(b"[") > MAX_METADATA_DEPTH
+    if many and depth(metadata) > MAX_METADATA_DEPTH:
+        message = f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels"
+        raise InvalidInputError(message, item=position)
     return encoded
+
+
+def not_json(position: int) -> InvalidInputError:
+    """The error for metadata that JSON would change."""
+    message = "metadata holds something that JSON cannot hold exactly"
+    return InvalidInputError(message, item=position)
 
 
 def depth(value: object) -> int:

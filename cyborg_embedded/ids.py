@@ -1,183 +1,255 @@
-"""Id pages: from a blinded id to its row, in hash buckets.
+"""Id pages: from blinded ids to rows.
 
-    page    count (u32) ‖ zero (u32) ‖ count × [ blinded id (16) ‖ row (u64) ] ‖ zeros
+All IDS pages together are one sequence of 20-byte entries, as many whole ones in a page as fit,
+every page but the last one full:
 
-Integers little-endian. The bucket, and so the page, of a blinded id is its leading `id_bits` bits,
-of which the root keeps the number; there are 2^id_bits buckets. A bucket that would hold more than
-fits doubles the number of buckets (all of them are rewritten, which a growing index pays O(1)
-times a row). The page has one length, one LMDB page, whatever it holds, so it does not tell how
-many ids it has. An id that its bucket does not list is not in the index: the bucket is
-authenticated like any page.
+    entry    blinded id (16) ‖ row (u32, little-endian); row FF FF FF FF = there is no such id
 
-Everything here works on whole batches, as numpy operations over the buckets that a batch touches.
+A later entry for an id counts over an earlier one. The root says how many entries there are and
+how many of the first are `sorted`: ascending by blinded id, each id once, none deleted. A commit
+appends its entries; when there are too many behind the sorted ones, all are merged and written
+anew. So a batch costs what it adds, and a growing index rewrites an entry O(log n) times.
+
+In memory the entries are arrays (20 bytes a row), read when an id is first asked for and followed
+page by page. An id that is in none of them is proved absent: every page is authenticated.
 """
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
-from cyborg_embedded.aead import OVERHEAD
+from cyborg_embedded.aead import OVERHEAD, TAG_BYTES
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.root import IdRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView, WriteView
 
     Numbers = NDArray[np.int64]
+    Entries = NDArray[np.void]
 
-__all__ = ["BlindedIds", "Buckets", "bucket_bytes", "capacity"]
+__all__ = ["ABSENT", "Blinded", "IdCache", "IdTable", "record_ids"]
 
-SMALL_PAGE = 4096 - 16
-"""Stored bytes of a bucket: one 4 KiB page of LMDB less its 16-byte overflow header."""
-HEAD = 8
-ENTRY = np.dtype([("id", np.uint64, 2), ("row", "<i8")])
-FIND_AT_ONCE = 4096
-MAX_BITS = 32
-
-
-def bucket_bytes(page_size: int) -> int:
-    """The plaintext length of an id page."""
-    return min(SMALL_PAGE, page_size) - OVERHEAD
+ENTRY = np.dtype([("lead", ">u8"), ("trail", ">u8"), ("row", "<u4")])
+GONE = np.uint32(0xFFFFFFFF)
+ABSENT = -1
+"""The row of an id that is not there."""
+FEWEST_UNSORTED, MOST_UNSORTED = 2048, 1 << 17
+UNSORTED_SHARE = 4
 
 
-def capacity(page_size: int) -> int:
-    """How many entries an id page holds."""
-    return (bucket_bytes(page_size) - HEAD) // ENTRY.itemsize
+def entries_per_page(page_size: int) -> int:
+    """How many entries a page holds."""
+    return (page_size - OVERHEAD) // ENTRY.itemsize
 
 
-class BlindedIds:
-    """Blinded ids as arrays: `raw` (n, 2) for comparing, and the leading bits for the bucket."""
+@dataclass(frozen=True, slots=True)
+class Blinded:
+    """Distinct blinded ids as two arrays (n,) of their big-endian halves."""
 
-    __slots__ = ("leading", "raw")
-
-    def __init__(self, blinded: bytes) -> None:
-        """`blinded` is n blinded ids of 16 bytes, one after another."""
-        self.raw = np.frombuffer(blinded, np.uint64).reshape(-1, 2)
-        self.leading = np.frombuffer(blinded, ">u8")[::2].astype(np.uint64)
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    def select(self, wanted: NDArray[np.bool_]) -> BlindedIds:
-        """Those of the ids that `wanted` (n,) selects."""
-        return BlindedIds(self.raw[wanted].tobytes())
-
-    def buckets(self, bits: int) -> Numbers:
-        """The bucket numbers (n,) of the ids."""
-        if bits == 0:
-            return np.zeros(len(self), np.int64)
-        numbers: Numbers = (self.leading >> np.uint64(64 - bits)).astype(np.int64)
-        return numbers
-
-
-class Buckets:
-    """Some buckets, opened: looked up, changed in memory, and sealed again by `seal`."""
-
-    def __init__(self, view: ReadView, numbers: Numbers, bits: int, page_size: int) -> None:
-        """Opens the buckets of these ascending, unique numbers. Raises `IntegrityError`."""
-        self._bits = bits
-        self._page_size = page_size
-        self._most = capacity(page_size)
-        self._numbers = numbers
-        self._pages = np.zeros((len(numbers), bucket_bytes(page_size)), np.uint8)
-        self._entries = self._pages[:, HEAD : HEAD + self._most * ENTRY.itemsize].view(ENTRY)
-        if view.snapshot.pages(PageKind.IDS):
-            for page, number in zip(self._pages, numbers.tolist(), strict=True):
-                view.open_into(PageKind.IDS, number, page)
-        self._counts = self._pages[:, :4].copy().view("<u4").ravel().astype(np.int64)
-        if (self._counts > self._most).any():
-            message = "malformed"
-            raise IntegrityError(message, kind="IDS", number=int(numbers[self._counts.argmax()]))
-        self._places: Numbers = np.empty(0, np.int64)
-        self._slots: Numbers = np.empty(0, np.int64)
+    lead: NDArray[np.uint64]
+    trail: NDArray[np.uint64]
 
     @classmethod
-    def of(cls, view: ReadView, ids: BlindedIds, bits: int, page_size: int) -> Buckets:
-        """The buckets that `ids` fall into."""
-        return cls(view, np.unique(ids.buckets(bits)), bits, page_size)
+    def of(cls, blinded: bytes) -> Blinded:
+        """From n blinded ids of 16 bytes, one after another."""
+        halves = np.frombuffer(blinded, ">u8").astype(np.uint64)
+        return cls(halves[::2], halves[1::2])
 
-    def find(self, ids: BlindedIds) -> Numbers:
-        """The rows (n,) of ids, -1 where an id is absent. All of them fall into these buckets."""
-        rows = np.full(len(ids), -1, np.int64)
-        self._places = np.searchsorted(self._numbers, ids.buckets(self._bits))
-        self._slots = np.zeros(len(ids), np.int64)
-        used = np.arange(self._most) < self._counts[:, None]
-        for start in range(0, len(ids), FIND_AT_ONCE):
-            part = slice(start, start + FIND_AT_ONCE)
-            places, wanted = self._places[part], ids.raw[part]
-            entries = self._entries["id"][places]
-            same = (entries == wanted[:, None, :]).all(axis=2) & used[places]
-            slots = same.argmax(axis=1)
-            found = same[np.arange(len(slots)), slots]
-            rows[part] = np.where(found, self._entries["row"][places, slots], -1)
-            self._slots[part] = slots
+    def __len__(self) -> int:
+        return len(self.lead)
+
+    def select(self, wanted: NDArray[np.bool_]) -> Blinded:
+        """Those that `wanted` (n,) selects."""
+        return Blinded(self.lead[wanted], self.trail[wanted])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Columns:
+    """Entries as arrays (n,)."""
+
+    lead: NDArray[np.uint64]
+    trail: NDArray[np.uint64]
+    row: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, entries: Entries) -> Columns:
+        """From entries as they are stored."""
+        return cls(
+            entries["lead"].astype(np.uint64),
+            entries["trail"].astype(np.uint64),
+            entries["row"].astype(np.uint32),
+        )
+
+    def entries(self, first: int = 0) -> Entries:
+        """Those from number `first` on, as they are stored."""
+        lead = self.lead[first:]
+        out = np.empty(len(lead), ENTRY)
+        out["lead"], out["trail"], out["row"] = lead, self.trail[first:], self.row[first:]
+        return out
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class IdTable:
+    """All entries of one commit."""
+
+    sorted: Columns
+    unsorted: Columns
+
+    def entries(self, first: int) -> Entries:
+        """The entries from number `first` on, as they are stored."""
+        in_order = len(self.sorted.lead)
+        parts = (self.sorted.entries(first), self.unsorted.entries(max(first - in_order, 0)))
+        return np.concatenate(parts)
+
+    def find(self, ids: Blinded) -> Numbers:
+        """The row (n,) of each id, `ABSENT` where it has none."""
+        order = np.argsort(ids.lead)
+        lead, trail = ids.lead[order], ids.trail[order]
+        if (lead[1:] == lead[:-1]).any():
+            # Two ids that share 64 bits of HMAC: one at a time, each is found.
+            halves = zip(ids.lead, ids.trail, strict=True)
+            return np.concatenate([self.find(Blinded(a[None], b[None])) for a, b in halves])
+        found = np.full(len(ids), ABSENT, np.int64)
+        found[order] = self._find_unsorted(lead, trail, self._find_sorted(lead, trail))
+        return found
+
+    def _find_sorted(self, lead: NDArray[np.uint64], trail: NDArray[np.uint64]) -> Numbers:
+        table = self.sorted
+        rows = np.full(len(lead), ABSENT, np.int64)
+        if len(table.lead):
+            last = len(table.lead) - 1
+            place = np.minimum(np.searchsorted(table.lead, lead), last)
+            while True:
+                same = table.lead[place] == lead
+                other = same & (table.trail[place] < trail) & (place < last)
+                if not other.any():
+                    break
+                place = place + other
+            same &= table.trail[place] == trail
+            rows[same] = table.row[place[same]]
         return rows
 
-    def replace(self, found: NDArray[np.bool_], rows: Numbers) -> None:
-        """Point the ids of the last `find` that `found` (n,) selects to `rows`."""
-        self._entries["row"][self._places[found], self._slots[found]] = rows
+    def _find_unsorted(
+        self, lead: NDArray[np.uint64], trail: NDArray[np.uint64], rows: Numbers
+    ) -> Numbers:
+        table = self.unsorted
+        if len(lead) and len(table.lead):
+            place = np.minimum(np.searchsorted(lead, table.lead), len(lead) - 1)
+            same = (lead[place] == table.lead) & (trail[place] == table.trail)
+            # Assigned in the order of the entries, so that the last one of an id stays.
+            latest = table.row[same]
+            rows[place[same]] = np.where(latest == GONE, ABSENT, latest.astype(np.int64))
+        return rows
 
-    def remove(self, found: NDArray[np.bool_]) -> None:
-        """Forget the (distinct) ids of the last `find` that `found` (n,) selects."""
-        gone = zip(self._places[found].tolist(), self._slots[found].tolist(), strict=True)
-        # From the highest slot down, so that the last entry, moved into the gap, is never one
-        # that is still to go.
-        for place, slot in sorted(gone, reverse=True):
-            last = self._counts[place] - 1
-            self._entries[place, slot] = self._entries[place, last]
-            self._entries[place, last] = 0
-            self._counts[place] = last
 
-    def insert(self, view: WriteView, ids: BlindedIds, rows: Numbers) -> None:
-        """Add distinct ids that are absent. May double the number of buckets."""
-        places = np.searchsorted(self._numbers, ids.buckets(self._bits))
-        if len(ids) and (self._counts + np.bincount(places, minlength=len(self._counts))).max() > (
-            self._most
-        ):
-            self._double(view, ids, rows)
+def record_ids(view: WriteView, table: IdTable, ids: Blinded, rows: Numbers) -> None:
+    """Let these ids lead to these rows from now on, or to none where a row is `ABSENT`."""
+    if not len(ids):
+        return
+    given = Columns(ids.lead, ids.trail, np.where(rows == ABSENT, GONE, rows).astype(np.uint32))
+    in_order = len(table.sorted.lead)
+    behind = len(table.unsorted.lead) + len(ids)
+    if behind > min(max(in_order // UNSORTED_SHARE, FEWEST_UNSORTED), MOST_UNSORTED):
+        merged = merge((table.sorted, table.unsorted, given)).entries()
+        write_entries(view, 0, merged)
+        view.root = msgspec.structs.replace(view.root, ids=IdRecord(len(merged), len(merged)))
+        return
+    # The last page is written again, with what it had.
+    old = in_order + behind - len(ids)
+    kept = old % entries_per_page(view.page_size)
+    fresh = np.concatenate((table.entries(old - kept), given.entries()))
+    write_entries(view, old - kept, fresh)
+    view.root = msgspec.structs.replace(view.root, ids=IdRecord(old + len(ids), in_order))
+
+
+def write_entries(view: WriteView, first: int, entries: Entries) -> None:
+    """Write entries from number `first`, the first of a page, on; what was there goes."""
+    per_page = entries_per_page(view.page_size)
+    page = first // per_page
+    for start in range(0, len(entries), per_page):
+        view.seal(PageKind.IDS, page, entries[start : start + per_page].tobytes())
+        page += 1
+    view.truncate(PageKind.IDS, page)
+
+
+def merge(parts: Sequence[Columns]) -> Columns:
+    """All entries ascending by id, the last one of each id, without those that are gone."""
+    lead = np.concatenate([part.lead for part in parts])
+    trail = np.concatenate([part.trail for part in parts])
+    row = np.concatenate([part.row for part in parts])
+    # Stable: entries of one id stay in their order.
+    order = np.lexsort((trail, lead))
+    lead, trail, row = lead[order], trail[order], row[order]
+    same_as_next = (lead[1:] == lead[:-1]) & (trail[1:] == trail[:-1])
+    keep = np.append(~same_as_next, True) & (row != GONE)
+    return Columns(lead[keep], trail[keep], row[keep])
+
+
+class IdCache:
+    """The id table of the commit that was asked for last, followed from commit to commit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tags = b""
+        self._count = IdRecord()
+        self._table = EMPTY
+
+    def table(self, view: ReadView) -> IdTable:
+        """The id table of the commit of `view`. Raises `IntegrityError`."""
+        snapshot = view.snapshot
+        tags, record = snapshot.tags.get(PageKind.IDS, b""), snapshot.root.ids
+        with self._lock:
+            if tags != self._tags or record != self._count:
+                self._table = self._load(view, tags, record)
+                self._tags, self._count = tags, record
+            return self._table
+
+    def _load(self, view: ReadView, tags: bytes, record: IdRecord) -> IdTable:
+        per_page = entries_per_page(view.page_size)
+        if len(tags) // TAG_BYTES != -(-record.entries // per_page):
+            raise malformed(0)
+        # What is sorted changes seldom: keep it where its pages are the same as before.
+        whole = record.sorted // per_page * TAG_BYTES
+        same = self._count.sorted == record.sorted and self._tags[:whole] == tags[:whole]
+        first = record.sorted // per_page if same else 0
+        entries = np.empty(record.entries - first * per_page, ENTRY)
+        for page in range(first, len(tags) // TAG_BYTES):
+            part = entries[(page - first) * per_page : (page - first + 1) * per_page]
+            view.open_into(PageKind.IDS, page, part.view(np.uint8))
+        rows = entries["row"]
+        if ((rows >= view.snapshot.root.rows) & (rows != GONE)).any():
+            raise malformed(first)
+        if same:
+            in_order = self._table.sorted
         else:
-            self._add(places, ids.raw, rows)
+            in_order = Columns.of(entries[: record.sorted])
+            check_sorted(in_order)
+        return IdTable(in_order, Columns.of(entries[record.sorted - first * per_page :]))
 
-    def _add(self, places: Numbers, raw: NDArray[np.uint64], rows: Numbers) -> None:
-        order = np.argsort(places, kind="stable")
-        sorted_places = places[order]
-        added = np.bincount(places, minlength=len(self._counts))
-        rank = np.arange(len(order)) - (np.cumsum(added) - added)[sorted_places]
-        slots = self._counts[sorted_places] + rank
-        self._entries["id"][sorted_places, slots] = raw[order]
-        self._entries["row"][sorted_places, slots] = rows[order]
-        self._counts += added
 
-    def _double(self, view: WriteView, ids: BlindedIds, rows: Numbers) -> None:
-        others = np.setdiff1d(np.arange(1 << self._bits), self._numbers)
-        rest = Buckets(view, others, self._bits, self._page_size)
-        entries = np.concatenate((self._flat(), rest._flat()))
-        raw = np.concatenate((entries["id"], ids.raw))
-        everything = BlindedIds(raw.tobytes())
-        bits = self._bits + 1
-        while np.bincount(everything.buckets(bits)).max() > self._most:
-            bits += 1
-            if bits > MAX_BITS:
-                message = "too many ids share one bucket"
-                raise IntegrityError(message, kind="IDS", number=0)
-        self._bits = bits
-        self._numbers = np.arange(1 << bits)
-        self._counts = np.zeros(1 << bits, np.int64)
-        self._pages = np.zeros((1 << bits, bucket_bytes(self._page_size)), np.uint8)
-        self._entries = self._pages[:, HEAD : HEAD + self._most * ENTRY.itemsize].view(ENTRY)
-        self._add(everything.buckets(bits), raw, np.concatenate((entries["row"], rows)))
+def check_sorted(columns: Columns) -> None:
+    """Sorted entries ascend, each id once, none gone. Raises `IntegrityError`."""
+    lead, trail = columns.lead, columns.trail
+    ascends = (lead[1:] > lead[:-1]) | ((lead[1:] == lead[:-1]) & (trail[1:] > trail[:-1]))
+    if not ascends.all() or (columns.row == GONE).any():
+        raise malformed(0)
 
-    def _flat(self) -> NDArray[np.void]:
-        entries: NDArray[np.void] = self._entries[np.arange(self._most) < self._counts[:, None]]
-        return entries
 
-    def seal(self, view: WriteView) -> int:
-        """Write the buckets; how many leading bits choose a bucket from now on."""
-        self._pages[:, :4] = self._counts.astype("<u4").view(np.uint8).reshape(-1, 4)
-        for page, number in zip(self._pages, self._numbers.tolist(), strict=True):
-            view.seal(PageKind.IDS, number, page)
-        return self._bits
+def malformed(page: int) -> IntegrityError:
+    """The error for entries that contradict the root or each other."""
+    message = "malformed"
+    return IntegrityError(message, kind="IDS", number=page)
+
+
+EMPTY = IdTable(Columns.of(np.empty(0, ENTRY)), Columns.of(np.empty(0, ENTRY)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, overload
 
 import numpy as np
 
-from cyborg_embedded import indexer, rows
+from cyborg_embedded import rows as item_rows
 from cyborg_embedded.batch import (
     batch_from_arrays,
     batch_from_items,
@@ -18,6 +18,8 @@ from cyborg_embedded.batch import (
     check_vectors,
 )
 from cyborg_embedded.errors import InvalidInputError
+from cyborg_embedded.ids import ABSENT
+from cyborg_embedded.indexer import optimize
 from cyborg_embedded.model import FORMAT_VERSION
 from cyborg_embedded.results import Item, Result, check_include, describe_rows, in_order, list_ids
 from cyborg_embedded.search import nearest
@@ -140,39 +142,20 @@ class EncryptedIndex:
             return
         check_dimension(batch.vectors, root.dimension or batch.vectors.shape[1])
         check_vectors(batch.vectors, root.metric)
-        self._session.write(lambda view, state: rows.upsert(view, state, batch))
+        ids_known = self._session.ids
+        self._session.write(lambda view, state: item_rows.upsert(view, state, ids_known, batch))
 
-    @overload
     def query(
         self,
         query_vectors: ArrayLike,
         *,
-        top_k: int = ...,
-        filters: None = ...,
-        include: Iterable[str] = ...,
-    ) -> list[Result]: ...
-
-    @overload
-    def query(
-        self,
-        query_vectors: Sequence[ArrayLike],
-        *,
-        top_k: int = ...,
-        filters: None = ...,
-        include: Iterable[str] = ...,
-    ) -> list[list[Result]]: ...
-
-    def query(
-        self,
-        query_vectors: Any,
-        *,
         top_k: int = 10,
         filters: Any = None,
         include: Iterable[str] = ("distance", "metadata"),
-    ) -> list[Result] | list[list[Result]]:
+    ) -> list[Any]:
         """The `top_k` items nearest to each query, nearest first, ties by id.
 
-        One vector (dimension,) gives a list of results, a matrix (m, dimension) a list of m lists.
+        One vector (dimension,) gives a list of `Result`, a matrix (m, dimension) a list of m lists.
         A result is a dict with `id` and what `include` names of `distance`, `metadata`,
         `contents`, `vector`. There are min(top_k, len(index)) of them, always. Distances are
         float32 values as the metric defines them: `euclidean`, `squared_euclidean`, `cosine`
@@ -191,7 +174,7 @@ class EncryptedIndex:
             answers: list[list[Result]] = []
             for found, distances in nearest(state, view, queries, k) if len(queries) else []:
                 found, distances = in_order(view, items, found, distances, k)  # noqa: PLW2901
-                results = describe_rows(view, state, items, found, wanted)
+                results = describe_rows(view, state, items, found.tolist(), wanted)
                 if "distance" in wanted:
                     for result, distance in zip(results, distances.tolist(), strict=True):
                         result["distance"] = distance
@@ -212,9 +195,13 @@ class EncryptedIndex:
         """
         wanted = check_include(include, ITEM_FIELDS)
         encoded = check_ids(ids)
+        items = self._session.items
         with self._session.read() as (state, view):
-            found = rows.find_rows(view, state, encoded)
-            results = describe_rows(view, state, self._session.items, found[found >= 0], wanted)
+            distinct = list(dict.fromkeys(encoded))
+            rows = item_rows.find_rows(view, state, self._session.ids, distinct).tolist()
+            row_of = dict(zip(distinct, rows, strict=True))
+            wanted_rows = [row_of[item] for item in encoded if row_of[item] != ABSENT]
+            results = describe_rows(view, state, items, wanted_rows, wanted)
         return list[Item](results)
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -224,7 +211,10 @@ class EncryptedIndex:
         `ReadOnlyError`, `StorageFullError`.
         """
         encoded = list(dict.fromkeys(check_ids(ids)))
-        return self._session.write(lambda view, state: rows.delete(view, state, encoded))
+        ids_known = self._session.ids
+        return self._session.write(
+            lambda view, state: item_rows.delete(view, state, ids_known, encoded)
+        )
 
     def list_ids(self) -> list[str]:
         """The ids of all items, in the order in which their vectors were first written."""
@@ -237,7 +227,7 @@ class EncryptedIndex:
         Reads and writes go on meanwhile. Returns when every item that was there when it was called
         is in the graph. Raises `LockedError`, `ReadOnlyError`, `StorageFullError`.
         """
-        indexer.optimize(self._session)
+        optimize(self._session)
 
     def describe(self) -> IndexDescription:
         """What the index holds and how. See `IndexDescription`."""

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import itertools
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from cyborg_embedded.aead import TAG_BYTES
 from cyborg_embedded.errors import IntegrityError
@@ -30,7 +31,7 @@ from cyborg_embedded.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from cyborg_embedded.pages import ReadView, WriteView
 
@@ -54,14 +55,16 @@ FIXED = struct.Struct("<BHII")
 COUNT = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Payload:
+class Payload(msgspec.Struct, frozen=True, gc=False):
     """What an item carries besides its vector, encoded."""
 
     id: bytes
     metadata: bytes = b""
     contents: bytes | None = None
     is_text: bool = False
+
+    def __repr__(self) -> str:
+        return "<Payload>"
 
 
 def padded_length(length: int) -> int:
@@ -82,30 +85,38 @@ def pad(data: bytes) -> bytes:
     return data + bytes(padded_length(len(data)) - len(data))
 
 
-def encode_page(records: Sequence[bytes]) -> bytes:
-    """The plaintext of a page of these records."""
-    offset = COUNT.size * (len(records) + 2)
-    offsets = [offset]
-    for record in records:
-        offset += len(record)
-        offsets.append(offset)
-    head = struct.pack(f"<{len(offsets) + 1}I", len(records), *offsets)
-    return pad(head + b"".join(records))
+class PageBuilder:
+    """The records of a page, one after another."""
 
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._lengths: list[int] = []
 
-def encode_record(view: WriteView, row: int, payload: Payload) -> bytes:
-    """The record of one row; what is long is sealed on its own here."""
-    contents = payload.contents
-    flags = 0 if contents is None else HAS_TEXT if payload.is_text else HAS_BYTES
-    metadata_part, contents_part = payload.metadata, contents or b""
-    if len(metadata_part) > INLINE_BYTES:
-        flags |= METADATA_APART
-        metadata_part = view.seal_bound(PageKind.METADATA, row, pad(metadata_part))
-    if len(contents_part) > INLINE_BYTES:
-        flags |= CONTENTS_APART
-        contents_part = view.seal_bound(PageKind.CONTENTS, row, pad(contents_part))
-    fixed = FIXED.pack(flags, len(payload.id), len(payload.metadata), len(contents or b""))
-    return b"".join((fixed, payload.id, metadata_part, contents_part))
+    def keep(self, record: bytes) -> None:
+        """Add a record as it was."""
+        self._parts.append(record)
+        self._lengths.append(len(record))
+
+    def add(self, view: WriteView, row: int, payload: Payload) -> None:
+        """Add the record of a row; what is long is sealed on its own here."""
+        item_id, metadata, contents = payload.id, payload.metadata, payload.contents
+        flags = 0 if contents is None else HAS_TEXT if payload.is_text else HAS_BYTES
+        contents = contents or b""
+        fixed = (len(item_id), len(metadata), len(contents))
+        if len(metadata) > INLINE_BYTES:
+            flags |= METADATA_APART
+            metadata = view.seal_bound(PageKind.METADATA, row, pad(metadata))
+        if len(contents) > INLINE_BYTES:
+            flags |= CONTENTS_APART
+            contents = view.seal_bound(PageKind.CONTENTS, row, pad(contents))
+        self._parts += (FIXED.pack(flags, *fixed), item_id, metadata, contents)
+        self._lengths.append(FIXED.size + len(item_id) + len(metadata) + len(contents))
+
+    def plaintext(self) -> bytes:
+        """The plaintext of the page."""
+        count = len(self._lengths)
+        offsets = itertools.accumulate(self._lengths, initial=COUNT.size * (count + 2))
+        return pad(b"".join((struct.pack(f"<{count + 2}I", count, *offsets), *self._parts)))
 
 
 def write_items(view: WriteView, rows: int, payloads: Mapping[int, Payload]) -> None:
@@ -118,17 +129,20 @@ def write_items(view: WriteView, rows: int, payloads: Mapping[int, Payload]) -> 
         pages.setdefault(row // ROWS_PER_PAGE, []).append(row)
     for page, members in pages.items():
         first = page * ROWS_PER_PAGE
-        records: list[bytes] = []
+        builder = PageBuilder()
         if first < rows:
             old = ItemPage(view.open(PageKind.ITEMS, page), page)
-            records = [old.record(slot) for slot in range(old.count)]
+            for slot in range(old.count):
+                row = first + slot
+                if row in payloads:
+                    drop_overflow(view, row, old.record(slot))
+                    builder.add(view, row, payloads[row])
+                else:
+                    builder.keep(old.record(slot))
         for row in members:
-            if row < rows:
-                drop_overflow(view, row, records[row - first])
-                records[row - first] = encode_record(view, row, payloads[row])
-            else:
-                records.append(encode_record(view, row, payloads[row]))
-        view.seal(PageKind.ITEMS, page, encode_page(records))
+            if row >= rows:
+                builder.add(view, row, payloads[row])
+        view.seal(PageKind.ITEMS, page, builder.plaintext())
 
 
 def drop_overflow(view: WriteView, row: int, record: bytes) -> None:

@@ -112,8 +112,7 @@ class FileLock:
                 os.close(fd)
                 return False
             if exclusive and self._create:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+                self._sign(fd)
         except BlockingIOError:
             os.close(fd)
             return False
@@ -122,6 +121,12 @@ class FileLock:
             raise
         self._fd = fd
         return True
+
+    def _sign(self, fd: int) -> None:
+        # Of one length, and only when it changes: a lock should cost no disk write.
+        signature = b"%-20d\n" % os.getpid()
+        if os.pread(fd, len(signature), 0) != signature:
+            os.pwrite(fd, signature, 0)
 
     def _still_named(self, fd: int) -> bool:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
+import numpy as np
 
 from cyborg_embedded.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from cyborg_embedded.itemcache import ItemCache
@@ -51,12 +51,12 @@ def check_include(include: object, known: frozenset[str]) -> frozenset[str]:
 
 
 def describe_rows(
-    view: ReadView, state: State, items: ItemCache, rows: NDArray[np.int64], include: frozenset[str]
+    view: ReadView, state: State, items: ItemCache, rows: list[int], include: frozenset[str]
 ) -> list[Result]:
     """The items of live rows, in their order."""
     metadata, contents = "metadata" in include, "contents" in include
     results: list[Result] = []
-    for row in rows.tolist():
+    for row in rows:
         payload = items.payload(view, row, metadata=metadata, contents=contents)
         result: Result = {"id": payload.id.decode()}
         if metadata:
@@ -66,7 +66,7 @@ def describe_rows(
             result["contents"] = given if given is None or not payload.is_text else given.decode()
         results.append(result)
     if "vector" in include and state.pool is not None and len(rows):
-        for result, vector in zip(results, state.pool.rows(view, rows), strict=True):
+        for result, vector in zip(results, state.pool.rows(view, np.array(rows)), strict=True):
             result["vector"] = vector.copy()
     return results
 

@@ -21,7 +21,16 @@ from cyborg_embedded.model import MAX_DIMENSION, MAX_ROWS, Metric, PageKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TABLED", "GraphRecord", "Root", "Snapshot", "TableRecord", "decode_root", "encode_root"]
+__all__ = [
+    "TABLED",
+    "GraphRecord",
+    "IdRecord",
+    "Root",
+    "Snapshot",
+    "TableRecord",
+    "decode_root",
+    "encode_root",
+]
 
 TABLED = (
     PageKind.VECTORS,
@@ -51,6 +60,13 @@ class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Count
 
 
+class IdRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many id entries there are, and how many of the first are sorted."""
+
+    entries: Count = 0
+    sorted: Count = 0
+
+
 class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The root record, a MessagePack map with these names."""
 
@@ -59,7 +75,7 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dimension: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)]
     rows: Rows = 0
     live: Rows = 0
-    id_bits: Annotated[int, Meta(ge=0, le=32)] = 0
+    ids: IdRecord = IdRecord()
     tables: dict[PageKind, TableRecord] = {}
     graph: GraphRecord | None = None
 
@@ -91,7 +107,11 @@ def decode_root(data: bytes, page_size: int) -> Root:
         if kind not in TABLED or len(table.chunks) != chunks * TAG_BYTES:
             message = "the page table contradicts itself"
             raise IntegrityError(message, kind="ROOT", number=0)
-    if root.live > root.rows or (root.rows and not root.dimension):
+    if (
+        root.ids.sorted > root.ids.entries
+        or root.live > root.rows
+        or (root.rows and not root.dimension)
+    ):
         message = "the row counts contradict each other"
         raise IntegrityError(message, kind="ROOT", number=0)
     return root

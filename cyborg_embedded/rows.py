@@ -9,7 +9,7 @@ import numpy as np
 
 from cyborg_embedded.batch import check_dimension
 from cyborg_embedded.errors import IntegrityError, InvalidInputError
-from cyborg_embedded.ids import BlindedIds, Buckets
+from cyborg_embedded.ids import ABSENT, Blinded, record_ids
 from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage, drop_overflow, write_items
 from cyborg_embedded.keys import blind
 from cyborg_embedded.model import MAX_ROWS, PageKind
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.batch import Batch
+    from cyborg_embedded.ids import IdCache
     from cyborg_embedded.pages import ReadView, WriteView
     from cyborg_embedded.state import State
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["delete", "find_rows", "upsert"]
 
 
-def upsert(view: WriteView, state: State, batch: Batch) -> None:
+def upsert(view: WriteView, state: State, cache: IdCache, batch: Batch) -> None:
     """Write a checked, non-empty batch.
 
     An item whose id and stored vector are there already keeps its row; any other replaced item
@@ -45,9 +46,10 @@ def upsert(view: WriteView, state: State, batch: Batch) -> None:
         raise InvalidInputError(message)
     layout = VectorLayout.of(dimension, view.page_size)
     ids = [payload.id for payload in batch.payloads]
-    blinded, buckets = open_buckets(view, ids)
-    found = buckets.find(blinded)
-    known = found >= 0
+    blinded = Blinded.of(blind(view.keys.ids, ids))
+    table = cache.table(view)
+    found = table.find(blinded)
+    known = found != ABSENT
     check_found(view, state, found, ids)
 
     kept = known.copy()
@@ -64,52 +66,41 @@ def upsert(view: WriteView, state: State, batch: Batch) -> None:
     payloads = dict(zip(rows.tolist(), batch.payloads, strict=True))
     write_items(view, root.rows, payloads)
     forget(view, found[known & ~kept])
-    buckets.replace(known, rows[known])
-    buckets.insert(view, blinded.select(~known), rows[~known])
+    record_ids(view, table, blinded.select(~kept), rows[moved])
     view.root = msgspec.structs.replace(
-        root,
+        view.root,
         dimension=dimension,
         rows=root.rows + len(moved),
         live=root.live + int((~known).sum()),
-        id_bits=buckets.seal(view),
     )
 
 
-def delete(view: WriteView, state: State, ids: Sequence[bytes]) -> int:
+def delete(view: WriteView, state: State, cache: IdCache, ids: Sequence[bytes]) -> int:
     """Delete the items of these distinct ids; how many there were."""
-    blinded, buckets = open_buckets(view, ids)
-    found = buckets.find(blinded)
-    known = found >= 0
+    blinded = Blinded.of(blind(view.keys.ids, ids))
+    table = cache.table(view)
+    found = table.find(blinded)
+    known = found != ABSENT
     if not known.any():
         return 0
     check_found(view, state, found, ids)
     forget(view, found[known])
-    buckets.remove(known)
     deleted = int(known.sum())
-    view.root = msgspec.structs.replace(
-        view.root, live=view.root.live - deleted, id_bits=buckets.seal(view)
-    )
+    record_ids(view, table, blinded.select(known), np.full(deleted, ABSENT))
+    view.root = msgspec.structs.replace(view.root, live=view.root.live - deleted)
     return deleted
 
 
-def find_rows(view: ReadView, state: State, ids: Sequence[bytes]) -> Rows:
-    """The rows (n,) of ids, -1 where an id is absent. Raises `IntegrityError`."""
-    blinded, buckets = open_buckets(view, ids)
-    found = buckets.find(blinded)
+def find_rows(view: ReadView, state: State, cache: IdCache, ids: Sequence[bytes]) -> Rows:
+    """The rows (n,) of distinct ids, `ABSENT` where an id is absent. Raises `IntegrityError`."""
+    found = cache.table(view).find(Blinded.of(blind(view.keys.ids, ids)))
     check_found(view, state, found, ids)
     return found
 
 
-def open_buckets(view: ReadView, ids: Sequence[bytes]) -> tuple[BlindedIds, Buckets]:
-    """The blinded ids, and the buckets that they fall into."""
-    blinded = BlindedIds(blind(view.keys.ids, ids))
-    bits = view.snapshot.root.id_bits
-    return blinded, Buckets.of(view, blinded, bits, view.page_size)
-
-
 def check_found(view: ReadView, state: State, found: Rows, ids: Sequence[bytes]) -> None:
     """See that every row found is alive and carries the id that led to it: `IntegrityError`."""
-    places = np.flatnonzero(found >= 0)
+    places = np.flatnonzero(found != ABSENT)
     rows = found[places]
     if (rows >= state.root.rows).any() or not state.alive[rows].all():
         raise contradiction(int(rows[0]) // ROWS_PER_PAGE)

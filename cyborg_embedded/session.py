@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from cyborg_embedded.errors import ClosedError, ReadOnlyError
+from cyborg_embedded.ids import IdCache
 from cyborg_embedded.itemcache import ItemCache
 from cyborg_embedded.state import State, advance
 
@@ -30,6 +31,7 @@ class Session:
 
     def __init__(self, store: PageStore, *, lock_timeout: float, read_only: bool) -> None:
         self.items = ItemCache()
+        self.ids = IdCache()
         self._store: PageStore | None = store
         self._lock_timeout = lock_timeout
         self._read_only = read_only
