@@ -35,6 +35,8 @@ __all__ = ["candidates", "exact", "prepare_queries", "squared_norms", "unit_rows
 
 UNIT_ROUNDOFF = 2.0**-24
 SMALLEST_NORMAL = 2.0**-126
+TRUSTED_SQUARE = np.float32(2.0**-90)
+"""From this squared norm on, squares that float32 loses (below 2^-126) do not matter."""
 
 
 def squared_norms(rows: Floats) -> Floats:
@@ -44,11 +46,19 @@ def squared_norms(rows: Floats) -> Floats:
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """Rows (n, d) scaled to length one. The norm is taken in float64, so that tiny and huge
-    vectors keep their direction; no row may have norm zero (checked on input)."""
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    norms[norms == 0] = 1.0
-    unit: Floats = (rows / norms[:, None]).astype(np.float32)
+    """Rows (n, d) scaled to length one; no row may have norm zero (checked on input).
+
+    A norm whose square is too small for float32 to hold it well is taken in float64, so that tiny
+    vectors keep their direction. Either way a row's result depends on that row alone.
+    """
+    squares = squared_norms(rows)
+    unit: Floats = rows / np.sqrt(np.maximum(squares, TRUSTED_SQUARE))[:, None]
+    small = np.flatnonzero(squares < TRUSTED_SQUARE)
+    if len(small):
+        tiny = rows[small].astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", tiny, tiny))
+        lengths[lengths == 0] = 1.0
+        unit[small] = tiny / lengths[:, None]
     return unit
 
 
@@ -107,12 +117,8 @@ def expand(queries: Floats, rows: Floats, norms: Floats, metric: Metric) -> Floa
         lengths = np.sqrt(norms)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             products /= -lengths
-        products[:, lengths < TRUSTED_LENGTH] = -np.inf
+        products[:, norms < TRUSTED_SQUARE] = -np.inf
         return products
     products *= np.float32(-2)
     products += norms
     return products
-
-
-TRUSTED_LENGTH = np.float32(2.0**-50)
-"""Below this length a row's squared norm loses digits to float32's smallest numbers."""

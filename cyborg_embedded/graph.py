@@ -6,6 +6,7 @@ given was authenticated and checked before (links.py).
 
 from __future__ import annotations
 
+import mmap
 import threading
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Vectors = NDArray[np.float32]
     VectorBlocks = Callable[[Rows], Vectors]
+    VectorStream = Callable[[Callable[[int, Vectors], None]], None]
 
 __all__ = ["EF_SEARCH", "Graph"]
 
@@ -151,20 +153,28 @@ class Graph:
 
     @classmethod
     def restore(
-        cls, links: Links, covered: int, vectors: VectorBlocks, dimension: int, metric: Metric
+        cls, links: Links, covered: int, stream: VectorStream, dimension: int, metric: Metric
     ) -> Graph:
-        """The graph of checked `links` with its vectors."""
+        """The graph of checked `links`. `stream` hands over all vectors as the graph wants them,
+        a run of rows at a time, on any thread.
+        """
         n, m = len(links.rows), links.m
         rows = links.rows.astype(np.int64)
         links_bytes, vector_bytes = 4 * (1 + 2 * m), 4 * dimension
         size = links_bytes + vector_bytes + 8
-        table = np.empty((n, size), np.uint8)
+        table = np.frombuffer(mmap.mmap(-1, n * size), np.uint8).reshape(n, size)
         table[:, :links_bytes] = np.ascontiguousarray(links.level0).view(np.uint8)
         table[:, links_bytes + vector_bytes :] = rows.view(np.uint8).reshape(n, 8)
         floats = table[:, links_bytes : links_bytes + vector_bytes].view(np.float32)
-        for start in range(0, n, BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            floats[part] = vectors(rows[part])
+
+        def take(first: int, vectors: Vectors) -> None:
+            low, high = np.searchsorted(rows, (first, first + len(vectors)))
+            if high - low == len(vectors):
+                floats[low:high] = vectors
+            else:
+                floats[low:high] = vectors[rows[low:high] - first]
+
+        stream(take)
         state = {
             "ser_version": 1,
             "space": space_of(metric),

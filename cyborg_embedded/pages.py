@@ -105,6 +105,29 @@ class ReadView:
         except TagMismatchError:
             raise damaged(kind, number) from None
 
+    def sealed_run(self, kind: PageKind, first: int, last: int) -> list[tuple[memoryview, bytes]]:
+        """Pages `first` to `last` - 1 of the page table as stored, each with its AAD.
+
+        Their tags are the expected ones; they are still to be opened. Raises `IntegrityError`.
+        """
+        return [
+            (self._sealed(kind, number, self._tag(kind, number)), self._cipher.aad(kind, number))
+            for number in range(first, last)
+        ]
+
+    def open_sealed_into(
+        self, kind: PageKind, number: int, sealed: tuple[memoryview, bytes], out: Buffer
+    ) -> None:
+        """Opens one of a `sealed_run` into a writable buffer of exactly its length.
+
+        Other threads than that of the transaction may call it while the transaction lasts.
+        """
+        data, aad = sealed
+        try:
+            self._cipher.opener.open_into(data, aad, out)
+        except TagMismatchError:
+            raise damaged(kind, number) from None
+
     def open_bound(self, kind: PageKind, number: int, tag: bytes) -> bytes:
         """The plaintext of the page that has this very tag. Raises `IntegrityError`."""
         sealed = self._sealed(kind, number, tag)

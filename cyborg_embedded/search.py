@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nearest"]
 
+NO_ROWS = np.empty(0, np.int64)
 GRAPH_WORTH = 10
 """The graph is asked for k of its n rows where k * GRAPH_WORTH <= n: else a scan is no slower."""
 QUERIES_AT_ONCE = 256
@@ -45,7 +46,7 @@ def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple
     pool, metric = state.pool, state.root.metric
     k = min(k, state.root.live)
     if k == 0 or pool is None:
-        return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        return [(NO_ROWS, np.empty(0, np.float32))] * len(queries)
     prepared = prepare_queries(queries, metric)
     hits: list[tuple[Rows, Floats]] = []
     for start in range(0, len(prepared), QUERIES_AT_ONCE):
@@ -62,12 +63,19 @@ def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int
     if graph is None or walked is None:
         return scan(state, view, pool, queries, k, 0)
     # What is buried by the time the walk has ended may have been missed by it.
-    missed = graph.hidden(state.alive) if state.graph.ahead_of(state) else np.empty(0, np.int64)
+    missed = graph.hidden(state.alive) if state.graph.ahead_of(state) else NO_ROWS
     tail = scan(state, view, pool, queries, k, graph.covered)
     return [
-        np.concatenate((rows[state.alive[rows]], missed[~np.isin(missed, rows)], rest))
+        merged(rows[state.alive[rows]], missed, rest)
         for rows, rest in zip(walked, tail, strict=True)
     ]
+
+
+def merged(rows: Rows, missed: Rows, rest: Rows) -> Rows:
+    """Candidates from the graph, those that it may have missed, and those from the scan."""
+    if len(missed):
+        rows = np.union1d(rows, missed)
+    return np.concatenate((rows, rest)) if len(rest) else rows
 
 
 def walk(graph: Graph | None, queries: Floats, k: int) -> Rows | None:
@@ -92,7 +100,7 @@ def scan(
         near = candidates(queries, vectors, norms, alive, k, state.root.metric)
         for rows, more in zip(found, near, strict=True):
             rows.append(more + start)
-    return [np.concatenate(rows) if rows else np.empty(0, np.int64) for rows in found]
+    return [np.concatenate(rows) if rows else NO_ROWS for rows in found]
 
 
 def best(rows: Rows, distances: Floats, k: int) -> tuple[Rows, Floats]:

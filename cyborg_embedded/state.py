@@ -19,9 +19,11 @@ from cyborg_embedded.graph import Graph
 from cyborg_embedded.links import load_links
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.tombstones import load_alive
-from cyborg_embedded.vectors import VectorLayout, VectorPool
+from cyborg_embedded.vectors import VectorLayout, VectorPool, stream_vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView
@@ -99,11 +101,15 @@ class GraphSlot:
             return None
         root, pool = state.root, state.pool
 
-        def vectors(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            return graph_vectors(pool.rows(view, rows), root)
-
         covered = root.graph.rows if root.graph is not None else 0
-        return Graph.restore(links, covered, vectors, root.dimension, root.metric)
+
+        def stream(take: Callable[[int, NDArray[np.float32]], None]) -> None:
+            def prepare(first: int, vectors: NDArray[np.float32]) -> None:
+                take(first, graph_vectors(vectors, root))
+
+            stream_vectors(view, pool.layout, covered, prepare)
+
+        return Graph.restore(links, covered, stream, root.dimension, root.metric)
 
 
 def graph_vectors(vectors: NDArray[np.float32], root: Root) -> NDArray[np.float32]:

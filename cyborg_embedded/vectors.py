@@ -13,7 +13,9 @@ some commit that has that row.
 
 from __future__ import annotations
 
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,13 +26,17 @@ from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.model import PageKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView, WriteView
 
-__all__ = ["VectorLayout", "VectorPool", "append_vectors", "read_vectors"]
+__all__ = ["VectorLayout", "VectorPool", "append_vectors", "read_vectors", "stream_vectors"]
 
 FLOAT32_BYTES = 4
+STREAM_BYTES = 1 << 19
+"""Plaintext that a thread holds while streaming: what stays in its core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,44 @@ def read_vectors(
         here = groups == group
         out[here] = block[rows[here] - group * per_page]
     return out
+
+
+def stream_vectors(
+    view: ReadView,
+    layout: VectorLayout,
+    rows: int,
+    consume: Callable[[int, NDArray[np.float32]], None],
+) -> None:
+    """Open all pages of the first `rows` rows, past any pool, on all cores.
+
+    `consume` gets, in any order and on several threads, the number of a first row and the vectors
+    (n, dimension) from there on, in memory that is used again when it returns.
+    """
+    groups = -(-rows // layout.rows_per_page)
+    step = max(1, STREAM_BYTES // (layout.rows_per_page * layout.dimension * FLOAT32_BYTES))
+    parts = layout.pages_per_row
+    own = threading.local()
+
+    def work(first: int, last: int, sealed: list[tuple[memoryview, bytes]]) -> None:
+        if not hasattr(own, "block"):
+            own.block = np.empty((step * layout.rows_per_page, layout.dimension), np.float32)
+        flat = own.block.reshape(-1)
+        for place, page in enumerate(sealed):
+            number = first * parts + place
+            view.open_sealed_into(PageKind.VECTORS, number, page, flat[layout.span(place)])
+        start = first * layout.rows_per_page
+        consume(start, own.block[: min(last * layout.rows_per_page, rows) - start])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pending = [
+            pool.submit(
+                work, first, last, view.sealed_run(PageKind.VECTORS, first * parts, last * parts)
+            )
+            for first in range(0, groups, step)
+            for last in (min(first + step, groups),)
+        ]
+        for job in pending:
+            job.result()
 
 
 class Frames:
