@@ -52,13 +52,14 @@ def unit_rows(rows: Floats) -> Floats:
     vectors keep their direction. Either way a row's result depends on that row alone.
     """
     squares = squared_norms(rows)
-    unit: Floats = rows / np.sqrt(np.maximum(squares, TRUSTED_SQUARE))[:, None]
+    lengths = np.sqrt(np.maximum(squares, TRUSTED_SQUARE))
+    unit: Floats = np.divide(rows, lengths[:, None], dtype=np.float32)
     small = np.flatnonzero(squares < TRUSTED_SQUARE)
     if len(small):
         tiny = rows[small].astype(np.float64)
-        lengths = np.sqrt(np.einsum("ij,ij->i", tiny, tiny))
-        lengths[lengths == 0] = 1.0
-        unit[small] = tiny / lengths[:, None]
+        norms = np.sqrt(np.einsum("ij,ij->i", tiny, tiny))
+        norms[norms == 0] = 1.0
+        unit[small] = (tiny / norms[:, None]).astype(np.float32)
     return unit
 
 

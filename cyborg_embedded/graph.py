@@ -1,4 +1,6 @@
-"""The HNSW graph: the only module that imports hnswlib.
+"""The HNSW graph over points: the only module that imports hnswlib.
+
+What the points are (vectors, or their projections) is not known here.
 
 hnswlib takes and gives its state as numpy arrays, so nothing passes through a file. What it is
 given was authenticated and checked before (links.py).
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import hnswlib
 import numpy as np
@@ -20,25 +22,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cyborg_embedded.model import Metric
-
     Rows = NDArray[np.int64]
-    Vectors = NDArray[np.float32]
-    VectorBlocks = Callable[[Rows], Vectors]
-    VectorStream = Callable[[Callable[[int, Vectors], None]], None]
+    Points = NDArray[np.float32]
+    Space = Literal["l2", "ip"]
+    PointBlocks = Callable[[Rows], Points]
+    PointStream = Callable[[Callable[[int, Points], None]], None]
 
 __all__ = ["EF_SEARCH", "Graph"]
 
 M = 16
 EF_CONSTRUCTION = 200
-EF_SEARCH = 80
+EF_SEARCH = 96
 BLOCK_ROWS = 8192
 COUNT_BITS = np.uint32(0xFFFF)
 """hnswlib keeps its mark of a deleted node in the high half of a level-0 count."""
 
 
 class Graph:
-    """An HNSW graph over some rows, with their vectors, for all threads of a handle.
+    """An HNSW graph over the points of some rows, for all threads of a handle.
 
     Rows are only ever added to a copy. Burying a row sets one byte that searches read, so the two
     may overlap: a search then may or may not return the row, and `hidden` tells which it may miss.
@@ -62,17 +63,18 @@ class Graph:
 
     @classmethod
     def build(
-        cls, rows: Rows, covered: int, vectors: VectorBlocks, dimension: int, metric: Metric
+        cls, rows: Rows, covered: int, points: PointBlocks, dimension: int, space: Space
     ) -> Graph:
-        """A new graph over `rows`. `vectors` gives the vectors of a part of them, as hnswlib is
-        to see them (unit length under cosine)."""
-        index = hnswlib.Index(space_of(metric), dimension)
+        """A new graph over `rows` (at least one). `points` gives the points (n, dimension) of a
+        part of them.
+        """
+        index = hnswlib.Index(space, dimension)
         index.init_index(max_elements=len(rows), M=M, ef_construction=EF_CONSTRUCTION)
         index.set_ef(EF_SEARCH)
-        add_in_blocks(index, rows, vectors)
+        add_in_blocks(index, rows, points)
         return cls(index, rows, covered)
 
-    def extended(self, rows: Rows, covered: int, vectors: VectorBlocks) -> Graph:
+    def extended(self, rows: Rows, covered: int, points: PointBlocks) -> Graph:
         """A copy of this graph with more rows. This one stays as it is, and in use."""
         with self._marking:
             state = self._index.__getstate__()[0]
@@ -85,7 +87,7 @@ class Graph:
         index = hnswlib.Index(params=state)
         index.set_ef(EF_SEARCH)
         del state
-        add_in_blocks(index, rows, vectors)
+        add_in_blocks(index, rows, points)
         graph = Graph(index, np.concatenate((self._rows, rows)), covered)
         # Marks came along with the copy.
         graph._buried[np.searchsorted(graph._rows, buried)] = True
@@ -105,7 +107,7 @@ class Graph:
         buried = self._rows[self._buried]
         return buried[alive[buried]]
 
-    def search(self, queries: Vectors, k: int, threads: int) -> Rows | None:
+    def search(self, queries: Points, k: int, threads: int) -> Rows | None:
         """About the k nearest rows of each query, (m, at least min(k, live rows)), in no order.
 
         None where the graph cannot lead to as many rows; the caller then searches exactly.
@@ -153,31 +155,31 @@ class Graph:
 
     @classmethod
     def restore(
-        cls, links: Links, covered: int, stream: VectorStream, dimension: int, metric: Metric
+        cls, links: Links, covered: int, stream: PointStream, dimension: int, space: Space
     ) -> Graph:
-        """The graph of checked `links`. `stream` hands over all vectors as the graph wants them,
-        a run of rows at a time, on any thread.
+        """The graph of checked `links`. `stream` hands over all points, a run of rows at a time,
+        on any thread.
         """
         n, m = len(links.rows), links.m
         rows = links.rows.astype(np.int64)
-        links_bytes, vector_bytes = 4 * (1 + 2 * m), 4 * dimension
-        size = links_bytes + vector_bytes + 8
+        links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
+        size = links_bytes + point_bytes + 8
         table = np.frombuffer(mmap.mmap(-1, n * size), np.uint8).reshape(n, size)
         table[:, :links_bytes] = np.ascontiguousarray(links.level0).view(np.uint8)
-        table[:, links_bytes + vector_bytes :] = rows.view(np.uint8).reshape(n, 8)
-        floats = table[:, links_bytes : links_bytes + vector_bytes].view(np.float32)
+        table[:, links_bytes + point_bytes :] = rows.view(np.uint8).reshape(n, 8)
+        floats = table[:, links_bytes : links_bytes + point_bytes].view(np.float32)
 
-        def take(first: int, vectors: Vectors) -> None:
-            low, high = np.searchsorted(rows, (first, first + len(vectors)))
-            if high - low == len(vectors):
-                floats[low:high] = vectors
+        def take(first: int, points: Points) -> None:
+            low, high = np.searchsorted(rows, (first, first + len(points)))
+            if high - low == len(points):
+                floats[low:high] = points
             else:
-                floats[low:high] = vectors[rows[low:high] - first]
+                floats[low:high] = points[rows[low:high] - first]
 
         stream(take)
         state = {
             "ser_version": 1,
-            "space": space_of(metric),
+            "space": space,
             "dim": dimension,
             "index_inited": True,
             "ep_added": True,
@@ -188,7 +190,7 @@ class Graph:
             "max_elements": n,
             "cur_element_count": n,
             "size_data_per_element": size,
-            "label_offset": links_bytes + vector_bytes,
+            "label_offset": links_bytes + point_bytes,
             "offset_data": links_bytes,
             "max_level": links.max_level,
             "enterpoint_node": links.entry,
@@ -218,13 +220,8 @@ def renumbered(lists: NDArray[np.uint32], new_number: NDArray[np.uint32]) -> NDA
     return np.concatenate((counts, links), axis=1).astype(np.uint32)
 
 
-def add_in_blocks(index: hnswlib.Index, rows: Rows, vectors: VectorBlocks) -> None:
+def add_in_blocks(index: hnswlib.Index, rows: Rows, points: PointBlocks) -> None:
     """Add rows a block at a time, on all cores."""
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
-        index.add_items(vectors(block), block)
-
-
-def space_of(metric: Metric) -> str:
-    """The hnswlib space for a metric; under cosine it sees vectors of unit length."""
-    return "ip" if metric == "inner_product" else "l2"
+        index.add_items(points(block), block)

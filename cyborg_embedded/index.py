@@ -234,7 +234,7 @@ class EncryptedIndex:
         store = self._session.store
         with self._session.read() as (state, _):
             root = state.root
-        covered = 0 if root.graph is None or state.graph.damaged else root.graph.rows
+        covered = 0 if root.graph is None or state.navigator.damaged else root.graph.rows
         return {
             "name": self._name,
             "dimension": root.dimension or None,

@@ -6,22 +6,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.graph import Graph
-from cyborg_embedded.links import drop_links, encode, save_links
-from cyborg_embedded.model import PageKind
-from cyborg_embedded.state import graph_vectors
+from cyborg_embedded.aead import OVERHEAD
+from cyborg_embedded.navigation import drop_graph, rows_per_page, save_graph
+from cyborg_embedded.navigator import Navigator, graph_vectors
+from cyborg_embedded.projection import SAMPLE_ROWS, Projection, choose_projection
+from cyborg_embedded.state import DERIVED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import WriteView
     from cyborg_embedded.session import Session
     from cyborg_embedded.state import State
 
+    Codes = NDArray[np.int8]
+    Rows = NDArray[np.int64]
+    Vectors = NDArray[np.float32]
+
 __all__ = ["optimize"]
 
 REBUILD_SHARE = 0.1
 """The share of deleted rows in a graph from which on it is built anew, without them."""
+CODES_AT_ONCE = 8192
 
 
 def optimize(session: Session) -> None:
@@ -31,45 +39,81 @@ def optimize(session: Session) -> None:
     one in use, and the writer's lock is held only to save it.
     """
     with session.read() as (state, view):
-        graph = state.graph.get(view, state)
-    made = next_graph(session, state, graph)
+        navigator = state.navigator.get(view, state)
+    if not state.root.live:
+        if state.root.graph is not None:
+            session.write(lambda view, _: drop_graph(view))
+        return
+    made = next_navigator(session, state, navigator)
     if made is None:
         return
-    target = state.root.rows
+    saved = made.saved()
+    # Codes that are in the file already, under the same projection, stay.
+    kept = navigator is not None and made.projection is navigator.projection
+    first = navigator.graph.covered if kept and navigator is not None else 0
+    codes = codes_of(session, state, made.projection, first)
 
-    def save(view: WriteView, _: State) -> bytes:
-        if not len(made):
-            drop_links(view)
-        else:
-            save_links(view, encode(made.links()), target, view.page_size)
-        return b"".join(view.fresh_tags(PageKind.GRAPH))
+    def save(view: WriteView, _: State) -> list[list[bytes]]:
+        save_graph(view, saved, codes, first)
+        return [view.fresh_tags(kind) for kind in DERIVED]
 
     tags = session.write(save)
     with session.read() as (newest, _):
         # Unless another process has saved one in between.
-        if len(made) and newest.snapshot.tags.get(PageKind.GRAPH) == tags:
-            newest.graph.adopt(made, state.deaths)
+        found = [newest.snapshot.tags.get(kind, b"") for kind in DERIVED]
+        if found == [b"".join(part) for part in tags]:
+            newest.navigator.adopt(made, state.deaths)
 
 
-def next_graph(session: Session, state: State, graph: Graph | None) -> Graph | None:
-    """A graph over all live rows of `state`; None if it has one, and saved it, already."""
+def next_navigator(session: Session, state: State, navigator: Navigator | None) -> Navigator | None:
+    """A navigator over all live rows of `state`; None if it has one, and saved it, already."""
     root = state.root
+    vectors = vectors_of(session)
+    if navigator is not None:
+        graph = navigator.graph
+        fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
+        if graph.buried <= REBUILD_SHARE * len(graph) and len(fresh) <= len(graph):
+            if not len(fresh):
+                return None
+            return navigator.extended(fresh, root.rows, vectors, root.metric)
+    rows = np.flatnonzero(state.alive)
+    projection = None
+    if root.metric != "inner_product":
+        step = max(1, -(-len(rows) // SAMPLE_ROWS))
+        projection = choose_projection(graph_vectors(vectors(rows[::step]), root.metric))
+    if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
+        projection = None
+    return Navigator.build(rows, root.rows, vectors, projection, root.dimension, root.metric)
 
-    def vectors(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        # A transaction for each block: one that lasts for the whole build would keep every page
-        # that is replaced meanwhile from being used again.
+
+def codes_of(
+    session: Session, state: State, projection: Projection | None, first: int
+) -> Callable[[int], Codes] | None:
+    """The codes of rows from `first` on, and of those before it in its page; see `save_graph`."""
+    if projection is None:
+        return None
+    start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
+    codes = np.zeros((state.root.rows - start, projection.dimensions), np.int8)
+    vectors = vectors_of(session)
+    live = np.flatnonzero(state.alive[start:]) + start
+    for place in range(0, len(live), CODES_AT_ONCE):
+        rows = live[place : place + CODES_AT_ONCE]
+        codes[rows - start] = projection.encode(graph_vectors(vectors(rows), state.root.metric))
+    return lambda row: codes[row - start :]
+
+
+def vectors_of(session: Session) -> Callable[[Rows], Vectors]:
+    """The stored vectors of rows, each time in a transaction of its own.
+
+    One that lasts for a whole build would keep every page that is replaced meanwhile from being
+    used again.
+    """
+
+    def vectors(rows: Rows) -> Vectors:
         with session.read() as (now, view):
             if now.pool is None:
                 message = "rows without vectors"
                 raise RuntimeError(message)
-            return graph_vectors(now.pool.rows(view, rows), root)
+            return now.pool.rows(view, rows)
 
-    if graph is not None and graph.buried <= REBUILD_SHARE * len(graph):
-        fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
-        if not len(fresh) and root.graph is not None and not state.graph.damaged:
-            return None
-        return graph.extended(fresh, root.rows, vectors)
-    rows = np.flatnonzero(state.alive)
-    if not len(rows) and root.graph is None:
-        return None
-    return Graph.build(rows, root.rows, vectors, root.dimension, root.metric)
+    return vectors

@@ -1,6 +1,6 @@
 """Graph pages: the links of an HNSW graph, without vectors.
 
-The saved graph is one byte string cut over GRAPH pages, each full but the last. Little-endian:
+The saved graph is one byte string over the GRAPH pages (blobs.py). Little-endian:
 
     head     version (u32) = 1 ‖ nodes n (u32) ‖ M (u32) ‖ ef_construction (u32)
              ‖ highest level (u32) ‖ entry node (u32)
@@ -10,8 +10,8 @@ The saved graph is one byte string cut over GRAPH pages, each full but the last.
     upper    for each node in order, for each of its levels from 1 up:
              (1 + M) × u32          number of links, the links, zeros
 
-Vectors are not in it: they stand in the vector pages already. A graph is derived state: it names
-rows and no more, and can always be rebuilt. hnswlib believes whatever it is given (a wrong link is
+What it walks on is not in it (navigation.py). A graph is derived state: it names rows and no more,
+and can always be rebuilt. hnswlib believes whatever it is given (a wrong link is
 a wild pointer), so `decode` checks every number, although the pages were authenticated.
 """
 
@@ -21,20 +21,15 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.errors import IntegrityError
-from cyborg_embedded.model import PageKind
-from cyborg_embedded.root import GraphRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
-    from cyborg_embedded.pages import ReadView, WriteView
-
-__all__ = ["Links", "decode", "drop_links", "encode", "level_of_lists", "load_links", "save_links"]
+__all__ = ["Links", "decode", "encode", "level_of_lists"]
 
 VERSION = 1
 HEAD = struct.Struct("<6I")
@@ -69,9 +64,10 @@ def encode(links: Links) -> bytes:
     return b"".join(parts)
 
 
-def decode(data: bytes, rows: int) -> Links:
+def decode(data: Buffer, rows: int) -> Links:
     """The graph in `data`, over an index of `rows` rows. Raises `IntegrityError` for any number
     that hnswlib must not see."""
+    data = memoryview(data)
     check(len(data) >= HEAD.size)
     version, n, m, ef_construction, max_level, entry = HEAD.unpack_from(data)
     check(version == VERSION and 2 <= m <= 256 and 1 <= ef_construction <= 1 << 16)
@@ -110,31 +106,3 @@ def level_of_lists(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
     starts = np.cumsum(counts) - counts
     level: NDArray[np.int64] = np.arange(int(counts.sum())) - np.repeat(starts, counts) + 1
     return level
-
-
-def save_links(view: WriteView, data: bytes, covered: int, page_size: int) -> None:
-    """Write an encoded graph that covers the live rows below `covered`, in place of any other."""
-    room = page_size - OVERHEAD
-    pages = -(-len(data) // room)
-    whole = memoryview(data)
-    for page in range(pages):
-        view.seal(PageKind.GRAPH, page, whole[page * room : (page + 1) * room])
-    view.truncate(PageKind.GRAPH, pages)
-    view.root = msgspec.structs.replace(view.root, graph=GraphRecord(covered, len(data)))
-
-
-def drop_links(view: WriteView) -> None:
-    """Have no saved graph."""
-    view.truncate(PageKind.GRAPH, 0)
-    view.root = msgspec.structs.replace(view.root, graph=None)
-
-
-def load_links(view: ReadView) -> Links | None:
-    """The saved graph, or None if there is none. Raises `IntegrityError`."""
-    record = view.snapshot.root.graph
-    if record is None:
-        return None
-    pages = range(view.snapshot.pages(PageKind.GRAPH))
-    data = b"".join(view.open(PageKind.GRAPH, page) for page in pages)
-    check(len(data) == record.bytes)
-    return decode(data, record.rows)

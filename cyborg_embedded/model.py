@@ -54,4 +54,6 @@ class PageKind(IntEnum):
     METADATA = 6
     IDS = 7
     TOMBSTONES = 8
+    NAVIGATION = 9
     GRAPH = 10
+    PROJECTION = 11

@@ -37,7 +37,9 @@ TABLED = (
     PageKind.ITEMS,
     PageKind.IDS,
     PageKind.TOMBSTONES,
+    PageKind.NAVIGATION,
     PageKind.GRAPH,
+    PageKind.PROJECTION,
 )
 """The kinds that the page table lists. CONTENTS and METADATA pages are bound by their tag in the
 item record instead, TABLE pages by the root, and the ROOT by nothing but the key."""
@@ -54,10 +56,14 @@ class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the saved graph covers: every live row below `rows` is in it."""
+    """What the saved graph covers: every live row below `rows` is in it.
+
+    `dimensions` is that of the projection it walks in, 0 where it walks the vectors themselves.
+    """
 
     rows: Rows
     bytes: Count
+    dimensions: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
 
 
 class IdRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from cyborg_embedded.distance import candidates, exact, prepare_queries
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cyborg_embedded.graph import Graph
+    from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
     from cyborg_embedded.vectors import VectorPool
@@ -58,12 +58,13 @@ def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple
 
 def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int) -> list[Rows]:
     """For each query, candidates that include its k nearest rows (up to the graph's recall)."""
-    graph = state.graph.get(view, state)
-    walked = walk(graph, queries, k)
-    if graph is None or walked is None:
+    navigator = state.navigator.get(view, state)
+    walked = walk(navigator, queries, k)
+    if navigator is None or walked is None:
         return scan(state, view, pool, queries, k, 0)
     # What is buried by the time the walk has ended may have been missed by it.
-    missed = graph.hidden(state.alive) if state.graph.ahead_of(state) else NO_ROWS
+    graph = navigator.graph
+    missed = graph.hidden(state.alive) if state.navigator.ahead_of(state) else NO_ROWS
     tail = scan(state, view, pool, queries, k, graph.covered)
     return [
         merged(rows[state.alive[rows]], missed, rest)
@@ -78,12 +79,12 @@ def merged(rows: Rows, missed: Rows, rest: Rows) -> Rows:
     return np.concatenate((rows, rest)) if len(rest) else rows
 
 
-def walk(graph: Graph | None, queries: Floats, k: int) -> Rows | None:
-    """What the graph finds, (m, c); None where there is no graph or a scan is the better way."""
-    if graph is None or k * GRAPH_WORTH > len(graph):
+def walk(navigator: Navigator | None, queries: Floats, k: int) -> Rows | None:
+    """What the graph leads to, (m, c); None where there is no graph or a scan is the better way."""
+    if navigator is None or k * GRAPH_WORTH > len(navigator.graph):
         return None
     threads = (os.cpu_count() or 1) if len(queries) > 1 else 1
-    return graph.search(queries, k, threads)
+    return navigator.candidates(queries, k, threads)
 
 
 def scan(

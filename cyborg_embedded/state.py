@@ -13,34 +13,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.distance import unit_rows
 from cyborg_embedded.errors import IntegrityError
-from cyborg_embedded.graph import Graph
-from cyborg_embedded.links import load_links
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.navigation import load_graph
+from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.tombstones import load_alive
-from cyborg_embedded.vectors import VectorLayout, VectorPool, stream_vectors
+from cyborg_embedded.vectors import VectorLayout, VectorPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.root import Root, Snapshot
 
-__all__ = ["GraphSlot", "State", "advance", "graph_vectors"]
+__all__ = ["DERIVED", "NavigatorSlot", "State", "advance"]
+
+DERIVED = (PageKind.GRAPH, PageKind.NAVIGATION, PageKind.PROJECTION)
+"""The kinds of pages that a navigator is restored from."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class State:
-    """One commit in memory: its pages' tags, which rows (n,) are alive, vectors and graph."""
+    """One commit in memory: its pages' tags, which rows (n,) are alive, vectors, navigator."""
 
     snapshot: Snapshot
     alive: NDArray[np.bool_]
     pool: VectorPool | None
     """None as long as the dimension is not set."""
-    graph: GraphSlot
+    navigator: NavigatorSlot
 
     @property
     def root(self) -> Root:
@@ -53,68 +53,59 @@ class State:
         return self.root.rows - self.root.live
 
 
-class GraphSlot:
-    """The graph that one set of GRAPH pages stands for, restored when it is first asked for."""
+class NavigatorSlot:
+    """The navigator that one set of pages stands for, restored when it is first asked for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._graph: Graph | None = None
+        self._navigator: Navigator | None = None
         self._settled = False
         self._deaths = -1
         self._most_deaths = -1
         self.damaged = False
 
-    def adopt(self, graph: Graph, deaths: int) -> None:
-        """Take a graph that is in memory already, and knows the first `deaths` deletions."""
+    def adopt(self, navigator: Navigator, deaths: int) -> None:
+        """Take a navigator that is in memory already, and knows the first `deaths` deletions."""
         with self._lock:
-            self._graph, self._settled = graph, True
+            self._navigator, self._settled = navigator, True
             self._deaths = self._most_deaths = deaths
 
-    def get(self, view: ReadView, state: State) -> Graph | None:
-        """The graph, with every row buried that is dead in `state`; None if there is none.
+    def get(self, view: ReadView, state: State) -> Navigator | None:
+        """The navigator, with every row buried that is dead in `state`; None if there is none.
 
-        Damaged graph pages count as none, since rows can be found without: `damaged` tells.
+        Damaged pages count as none, since rows can be found without: `damaged` tells.
         Raises `IntegrityError` for damaged vectors.
         """
-        if not self._settled or (self._graph is not None and self._deaths < state.deaths):
+        if not self._settled or (self._navigator is not None and self._deaths < state.deaths):
             with self._lock:
                 if not self._settled:
-                    self._graph = self._restore(view, state)
+                    self._navigator = self._restore(view, state)
                     self._settled = True
-                if self._graph is not None and self._deaths < state.deaths:
+                if self._navigator is not None and self._deaths < state.deaths:
                     self._most_deaths = state.deaths
-                    self._graph.bury(state.alive)
+                    self._navigator.graph.bury(state.alive)
                     self._deaths = state.deaths
-        return self._graph
+        return self._navigator
 
     def ahead_of(self, state: State) -> bool:
         """Whether rows may have been buried that are alive in `state`."""
         return self._most_deaths > state.deaths
 
-    def _restore(self, view: ReadView, state: State) -> Graph | None:
+    def _restore(self, view: ReadView, state: State) -> Navigator | None:
+        if state.pool is None:
+            return None
+        layout, metric = state.pool.layout, state.root.metric
         try:
-            links = load_links(view)
+            saved = load_graph(view)
+            if saved is None:
+                return None
+            if saved.projection is not None:
+                return Navigator.restore(view, saved, layout, metric)
         except IntegrityError:
             self.damaged = True
             return None
-        if links is None or state.pool is None:
-            return None
-        root, pool = state.root, state.pool
-
-        covered = root.graph.rows if root.graph is not None else 0
-
-        def stream(take: Callable[[int, NDArray[np.float32]], None]) -> None:
-            def prepare(first: int, vectors: NDArray[np.float32]) -> None:
-                take(first, graph_vectors(vectors, root))
-
-            stream_vectors(view, pool.layout, covered, prepare)
-
-        return Graph.restore(links, covered, stream, root.dimension, root.metric)
-
-
-def graph_vectors(vectors: NDArray[np.float32], root: Root) -> NDArray[np.float32]:
-    """Stored vectors as the graph wants them: of unit length under cosine."""
-    return unit_rows(vectors) if root.metric == "cosine" else vectors
+        # It walks the vectors themselves: those are no derived state.
+        return Navigator.restore(view, saved, layout, metric)
 
 
 def advance(view: ReadView, older: State | None, page_size: int) -> State:
@@ -135,6 +126,6 @@ def advance(view: ReadView, older: State | None, page_size: int) -> State:
     if int(alive.sum()) != root.live:
         message = "the number of live rows is not what the root says"
         raise IntegrityError(message, kind="TOMBSTONES", number=0)
-    same_graph = older is not None and not snapshot.changed(before, PageKind.GRAPH)
-    graph = older.graph if older is not None and same_graph else GraphSlot()
-    return State(snapshot, alive, pool, graph)
+    same = older is not None and not any(snapshot.changed(before, kind) for kind in DERIVED)
+    navigator = older.navigator if older is not None and same else NavigatorSlot()
+    return State(snapshot, alive, pool, navigator)

@@ -13,9 +13,7 @@ some commit that has that row.
 
 from __future__ import annotations
 
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +22,7 @@ import numpy as np
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.streaming import stream_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["VectorLayout", "VectorPool", "append_vectors", "read_vectors", "stream_vectors"]
 
 FLOAT32_BYTES = 4
-STREAM_BYTES = 1 << 19
-"""Plaintext that a thread holds while streaming: what stays in its core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,34 +121,16 @@ def stream_vectors(
 ) -> None:
     """Open all pages of the first `rows` rows, past any pool, on all cores.
 
-    `consume` gets, in any order and on several threads, the number of a first row and the vectors
-    (n, dimension) from there on, in memory that is used again when it returns.
+    `consume` gets the number of a first row and the vectors (n, dimension) from there on; see
+    `stream_pages`.
     """
-    groups = -(-rows // layout.rows_per_page)
-    step = max(1, STREAM_BYTES // (layout.rows_per_page * layout.dimension * FLOAT32_BYTES))
-    parts = layout.pages_per_row
-    own = threading.local()
 
-    def work(first: int, last: int, sealed: list[tuple[memoryview, bytes]]) -> None:
-        if not hasattr(own, "block"):
-            own.block = np.empty((step * layout.rows_per_page, layout.dimension), np.float32)
-        flat = own.block.reshape(-1)
-        for place, page in enumerate(sealed):
-            number = first * parts + place
-            view.open_sealed_into(PageKind.VECTORS, number, page, flat[layout.span(place)])
-        start = first * layout.rows_per_page
-        consume(start, own.block[: min(last * layout.rows_per_page, rows) - start])
+    def take(page: int, floats: NDArray[np.float32]) -> None:
+        first = page // layout.pages_per_row * layout.rows_per_page
+        consume(first, floats.reshape(-1, layout.dimension)[: rows - first])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pending = [
-            pool.submit(
-                work, first, last, view.sealed_run(PageKind.VECTORS, first * parts, last * parts)
-            )
-            for first in range(0, groups, step)
-            for last in (min(first + step, groups),)
-        ]
-        for job in pending:
-            job.result()
+    pages = layout.pages(rows)
+    stream_pages(view, PageKind.VECTORS, pages, layout.pages_per_row, layout.span, np.float32, take)
 
 
 class Frames:

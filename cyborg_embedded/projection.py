@@ -1,0 +1,130 @@
+"""The projection that the graph is walked in: principal components, in one byte each.
+
+    point    z = Bᵀ (x - μ)                 B (d, m): the m leading eigenvectors of the covariance
+    code     c = round(z / s), -127..127    s (m,): the largest |z| of the sample / 127
+    stored   ẑ = s · c
+
+B has orthonormal columns, so |ẑ - z(q)| is the distance between vector and query less what the
+other d - m components hold and less rounding. That is only used to choose candidates; they are
+ranked by exact distance on the vectors. How many components that takes is measured on the rows
+themselves, and where it takes most of them, there is no projection.
+
+Principal components: I. T. Jolliffe, Principal Component Analysis, 2nd ed., 2.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+    Codes = NDArray[np.int8]
+
+__all__ = ["SAMPLE_ROWS", "Projection", "choose_projection"]
+
+SAMPLE_ROWS = 16_384
+"""Rows that a projection is trained and measured on."""
+FEWEST_ROWS = 1024
+FEWEST_DIMENSIONS, MOST_DIMENSIONS = 64, 4096
+STEP = 16
+"""Dimensions come in multiples of what hnswlib's vector instructions take at once."""
+MOST_SHARE = 0.75
+"""A projection to more than this share of the dimensions does not pay for its ranking."""
+MEASURED_QUERIES = 512
+NEIGHBOURS, CANDIDATES = 10, 14
+WANTED_RECALL = 0.995
+"""Of the 10 true neighbours of sample rows, among the 14 nearest in the projection. Real queries
+are further from the rows than the rows from each other, and get more candidates."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Projection:
+    """From d to m dimensions. `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,)."""
+
+    basis: Floats
+    offset: Floats
+    scale: Floats
+
+    @property
+    def dimensions(self) -> int:
+        """M."""
+        return len(self.scale)
+
+    def points(self, vectors: Floats) -> Floats:
+        """Where vectors (n, d) lie in the projection, (n, m); for queries."""
+        points: Floats = vectors @ self.basis
+        points -= self.offset
+        return points
+
+    def encode(self, vectors: Floats) -> Codes:
+        """The codes (n, m) of vectors (n, d)."""
+        codes = self.points(vectors)
+        codes /= self.scale
+        np.rint(codes, out=codes)
+        return np.clip(codes, -127, 127, out=codes).astype(np.int8)
+
+    def decode(self, codes: Codes) -> Floats:
+        """Where the graph has the rows of these codes, (n, m)."""
+        points: Floats = np.multiply(codes, self.scale, dtype=np.float32)
+        return points
+
+    def first(self, dimensions: int) -> Projection:
+        """The projection to fewer dimensions."""
+        basis = np.ascontiguousarray(self.basis[:, :dimensions])
+        return Projection(basis, self.offset[:dimensions], self.scale[:dimensions])
+
+
+def choose_projection(sample: Floats) -> Projection | None:
+    """The projection to the fewest dimensions that finds the neighbours of the rows in `sample`
+    (n, d) among few candidates; None where that does not pay. Deterministic.
+    """
+    rows, d = sample.shape
+    most = int(d * MOST_SHARE) // STEP * STEP
+    if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
+        return None
+    full = train(sample, most)
+    queries = sample[:MEASURED_QUERIES]
+    true = others_nearest(sample, queries, NEIGHBOURS)
+    # Recall grows with dimensions: the fewest that suffice, by bisection.
+    low, high = 1, most // STEP + 1
+    while low < high:
+        middle = (low + high) // 2
+        if candidate_recall(full.first(middle * STEP), sample, queries, true) >= WANTED_RECALL:
+            high = middle
+        else:
+            low = middle + 1
+    return full.first(low * STEP) if low * STEP <= most else None
+
+
+def train(sample: Floats, dimensions: int) -> Projection:
+    """The projection to the leading principal components of `sample` (n, d)."""
+    mean = sample.mean(axis=0, dtype=np.float64)
+    centred = sample - mean.astype(np.float32)
+    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    basis = np.ascontiguousarray(vectors[:, ::-1][:, :dimensions].astype(np.float32))
+    reach = np.abs(centred @ basis).max(axis=0)
+    scale = (np.maximum(reach, np.float32(1e-30)) / 127).astype(np.float32)
+    return Projection(basis, (mean @ basis).astype(np.float32), scale)
+
+
+def others_nearest(points: Floats, queries: Floats, k: int) -> NDArray[np.int64]:
+    """The k rows nearest to each of the first rows, (m, k), a row not being its own neighbour."""
+    norms = np.einsum("ij,ij->i", points, points)
+    distances = norms - 2 * (queries @ points.T)
+    own = np.arange(len(queries))
+    distances[own, own] = np.inf
+    return np.argpartition(distances, k - 1, axis=1)[:, :k]
+
+
+def candidate_recall(
+    projection: Projection, sample: Floats, queries: Floats, true: NDArray[np.int64]
+) -> float:
+    """The share of `true` (m, k) among the nearest rows in the projection."""
+    stored = projection.decode(projection.encode(sample))
+    near = others_nearest(stored, projection.points(queries), CANDIDATES)
+    return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
