@@ -45,6 +45,7 @@ INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 LOCK_SUFFIX = "-lock"
 """LMDB's own lock file. Never opened here: closing any descriptor of it would drop LMDB's locks."""
@@ -159,23 +160,32 @@ class Environment:
     @contextlib.contextmanager
     def read(self) -> Iterator[ReadTransaction]:
         """A read transaction; it never waits for a writer. Do not nest."""
-        self._live()
-        with translated(), contextlib.ExitStack() as inside:
-            inside.enter_context(self._gate.shared())
+        txn = self._begin_read()
+        try:
+            yield ReadTransaction(txn)
+        except (lmdb.Error, OSError) as error:
+            raise translation(error) from error
+        finally:
+            txn.abort()
+            self._gate.leave()
+
+    def _begin_read(self) -> ReadTxn:
+        """A transaction inside the gate; the caller ends both."""
+        while True:
+            self._live()
+            self._gate.enter()
             try:
-                txn = self._live().begin(buffers=True)
-            except lmdb.MapResizedError:
-                inside.pop_all().close()
-                self._resize(0)
-                inside.enter_context(self._gate.shared())
-                txn = self._live().begin(buffers=True)
-            except lmdb.PanicError:
-                inside.pop_all().close()
-                self._reopen()
-                inside.enter_context(self._gate.shared())
-                txn = self._live().begin(buffers=True)
-            with txn:
-                yield ReadTransaction(txn)
+                return self._live().begin(buffers=True)
+            except BaseException as error:
+                self._gate.leave()
+                if isinstance(error, lmdb.MapResizedError):
+                    self._resize(0)
+                elif isinstance(error, lmdb.PanicError):
+                    self._reopen()
+                elif isinstance(error, (lmdb.Error, OSError)):
+                    raise translation(error) from error
+                else:
+                    raise
 
     @contextlib.contextmanager
     def writer(self, timeout: float) -> Iterator[None]:
@@ -258,30 +268,28 @@ def translated() -> Iterator[None]:
     """LMDB's and the system's errors as this library's. `FileNotFoundError` passes."""
     try:
         yield
-    except (CyborgError, FileNotFoundError, lmdb.MapFullError, lmdb.MapResizedError):
+    except (lmdb.MapFullError, lmdb.MapResizedError):
         raise
-    except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
-        message = "LMDB found the structure of the file damaged"
-        raise IntegrityError(message) from error
-    except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-        message = "the file is not an index of this library"
-        raise FormatError(message) from error
-    except lmdb.ReadersFullError as error:
-        message = "too many simultaneous readers of one index"
-        raise LockedError(message) from error
-    except lmdb.ReadonlyError as error:
-        message = "no permission to write here"
-        raise ReadOnlyError(message) from error
-    except lmdb.Error as error:
-        if isinstance(error, lmdb.DiskError) or error.code in FULL:
-            message = "no room to write: disk, quota or file-size limit"
-            raise StorageFullError(message) from error
-        raise
-    except OSError as error:
-        if error.errno in FULL:
-            message = "no room to write: disk, quota or file-size limit"
-            raise StorageFullError(message) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            message = "no permission to write here"
-            raise ReadOnlyError(message) from error
-        raise
+    except (lmdb.Error, OSError) as error:
+        better = translation(error)
+        if better is error:
+            raise
+        raise better from error
+
+
+def translation(error: lmdb.Error | OSError) -> Exception:
+    """This library's error for one of LMDB's or the system's; the same where there is none."""
+    if isinstance(error, (CyborgError, FileNotFoundError)):
+        return error
+    code = error.errno if isinstance(error, OSError) else error.code
+    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError)):
+        return IntegrityError("LMDB found the structure of the file damaged")
+    if isinstance(error, (lmdb.InvalidError, lmdb.VersionMismatchError)):
+        return FormatError("the file is not an index of this library")
+    if isinstance(error, lmdb.ReadersFullError):
+        return LockedError("too many simultaneous readers of one index")
+    if isinstance(error, (lmdb.ReadonlyError)) or code in FORBIDDEN:
+        return ReadOnlyError("no permission to write here")
+    if isinstance(error, lmdb.DiskError) or code in FULL:
+        return StorageFullError("no room to write: disk, quota or file-size limit")
+    return error

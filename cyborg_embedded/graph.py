@@ -8,7 +8,6 @@ given was authenticated and checked before (links.py).
 
 from __future__ import annotations
 
-import mmap
 import threading
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +15,7 @@ import hnswlib
 import numpy as np
 
 from cyborg_embedded.links import Links, level_of_lists
+from cyborg_embedded.memory import lazy_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,17 +164,18 @@ class Graph:
         rows = links.rows.astype(np.int64)
         links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
         size = links_bytes + point_bytes + 8
-        table = np.frombuffer(mmap.mmap(-1, n * size), np.uint8).reshape(n, size)
-        table[:, :links_bytes] = np.ascontiguousarray(links.level0).view(np.uint8)
-        table[:, links_bytes + point_bytes :] = rows.view(np.uint8).reshape(n, 8)
+        table = lazy_zeros((n, size), np.uint8)
+        level0 = np.ascontiguousarray(links.level0).view(np.uint8)
+        labels = rows.view(np.uint8).reshape(n, 8)
         floats = table[:, links_bytes : links_bytes + point_bytes].view(np.float32)
 
         def take(first: int, points: Points) -> None:
+            # All of a row at once: memory is touched for the first time here, by all threads.
             low, high = np.searchsorted(rows, (first, first + len(points)))
-            if high - low == len(points):
-                floats[low:high] = points
-            else:
-                floats[low:high] = points[rows[low:high] - first]
+            table[low:high, :links_bytes] = level0[low:high]
+            table[low:high, links_bytes + point_bytes :] = labels[low:high]
+            whole = high - low == len(points)
+            floats[low:high] = points if whole else points[rows[low:high] - first]
 
         stream(take)
         state = {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ItemCache"]
 
 DEFAULT_BYTES = 32 << 20
+MOST_IDS = 1 << 17
 
 
 class ItemCache:
@@ -29,6 +30,7 @@ class ItemCache:
         self._most = most_bytes
         self._bytes = 0
         self._lock = threading.Lock()
+        self._ids: dict[int, str] = {}
         self._pages: OrderedDict[int, tuple[bytes, ItemPage]] = OrderedDict()
 
     def page(self, view: ReadView, number: int) -> ItemPage:
@@ -53,9 +55,16 @@ class ItemCache:
         if known is not None:
             self._bytes -= len(known[1])
 
-    def id(self, view: ReadView, row: int) -> bytes:
-        """The id of a row, encoded."""
-        return self.page(view, row // ROWS_PER_PAGE).id(row % ROWS_PER_PAGE)
+    def id(self, view: ReadView, row: int) -> str:
+        """The id of a row."""
+        # A row has one id for ever: it is never given to another item.
+        known = self._ids.get(row)
+        if known is None:
+            known = self.page(view, row // ROWS_PER_PAGE).id(row % ROWS_PER_PAGE).decode()
+            if len(self._ids) >= MOST_IDS:
+                self._ids.clear()
+            self._ids[row] = known
+        return known
 
     def payload(self, view: ReadView, row: int, *, metadata: bool, contents: bool) -> Payload:
         """The payload of a row; what is not asked for is left empty."""
@@ -65,5 +74,6 @@ class ItemCache:
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
+            self._ids.clear()
             self._pages.clear()
             self._bytes = 0

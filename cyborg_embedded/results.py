@@ -57,14 +57,16 @@ def describe_rows(
     metadata, contents = "metadata" in include, "contents" in include
     results: list[Result] = []
     for row in rows:
+        result: Result = {"id": items.id(view, row)}
+        results.append(result)
+        if not metadata and not contents:
+            continue
         payload = items.payload(view, row, metadata=metadata, contents=contents)
-        result: Result = {"id": payload.id.decode()}
         if metadata:
             result["metadata"] = json_decoder.decode(payload.metadata) if payload.metadata else None
         if contents:
             given = payload.contents
             result["contents"] = given if given is None or not payload.is_text else given.decode()
-        results.append(result)
     if "vector" in include and state.pool is not None and len(rows):
         for result, vector in zip(results, state.pool.rows(view, np.array(rows)), strict=True):
             result["vector"] = vector.copy()
@@ -81,7 +83,6 @@ def in_order(
     """The first k of rows that are ordered by distance, ties by id."""
     if (distances[1:] == distances[:-1]).any():
         ids = [items.id(view, row) for row in rows.tolist()]
-        # UTF-8 sorts as the text does, by code point.
         order = sorted(range(len(rows)), key=lambda place: (float(distances[place]), ids[place]))
         rows, distances = rows[order], distances[order]
     return rows[:k], distances[:k]
@@ -89,4 +90,4 @@ def in_order(
 
 def list_ids(view: ReadView, items: ItemCache, rows: Iterable[int]) -> list[str]:
     """The ids of live rows, in their order."""
-    return [items.id(view, row).decode() for row in rows]
+    return [items.id(view, row) for row in rows]

@@ -3,12 +3,11 @@
 A page holds R whole rows of float32, little-endian, R = as many as fit; unused rows are zero. A
 row longer than a page is cut over P pages, the last one shorter. Row r lies in page r // R, or in
 pages r·P to r·P + P - 1. The length of a page follows from the dimension alone, and rows are
-contiguous in the plaintext, so the pool is one float32 matrix in row order and a page is decrypted
-from LMDB's map straight to its place in it.
+contiguous in the plaintext, so the pool is one float32 matrix and a page is decrypted from LMDB's
+map straight to its place in it.
 
-The matrix is virtual memory until a page is touched; everything that was touched stays until the
-pool is dropped. No row is read from it before its page has been opened under the page table of
-some commit that has that row.
+Everything that was touched stays until the pool is dropped. No row is read from it before its page
+has been opened under the page table of some commit that has that row.
 """
 
 from __future__ import annotations
@@ -134,22 +133,25 @@ def stream_vectors(
 
 
 class Frames:
-    """The decrypted pages of a pool: one matrix in row order, and how much of it is there.
+    """The decrypted pages of a pool, one after another in the order in which they were asked for.
 
-    `valid` is, for each group of pages that rows share, the number of its rows that may be read;
-    `normed` likewise for their squared norms. Both only grow, and what is below them never
-    changes: rows are appended, never rewritten.
+    A *group* is the rows that share a page (or the pages of one row). `slot` says which place of
+    the matrix a group has, `valid` how many of its rows are there, `normed` likewise for their
+    squared norms. All three only grow, and what is below them never changes: rows are appended to
+    a page, never rewritten.
     """
 
-    __slots__ = ("flat", "matrix", "normed", "norms", "valid")
+    __slots__ = ("flat", "matrix", "normed", "norms", "slot", "used", "valid")
 
     def __init__(self, layout: VectorLayout, groups: int) -> None:
-        # Virtual memory until it is touched.
+        # Filled densely from the front: what is behind `used` takes no memory.
         self.matrix = np.empty((groups * layout.rows_per_page, layout.dimension), np.float32)
         self.flat = self.matrix.reshape(-1)
         self.norms = np.empty(len(self.matrix), np.float32)
+        self.slot = np.zeros(groups, np.int64)
         self.valid = np.zeros(groups, np.int64)
         self.normed = np.zeros(groups, np.int64)
+        self.used = 0
 
 
 class VectorPool:
@@ -166,22 +168,28 @@ class VectorPool:
 
     def rows(self, view: ReadView, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors (n, dimension) of `rows`, in their order; a copy."""
-        frames = self._filled(view, np.unique(rows // self.layout.rows_per_page))
-        return frames.matrix[rows]
+        per_page = self.layout.rows_per_page
+        groups = rows // per_page
+        frames = self._filled(view, groups)
+        return frames.matrix[frames.slot[groups] * per_page + (rows - groups * per_page)]
 
     def block(
         self, view: ReadView, first: int, last: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors and squared euclidean norms of rows `first` to `last` - 1, not to be written."""
-        groups = self._groups(first, last)
+        per_page = self.layout.rows_per_page
+        groups = np.arange(first // per_page, -(-last // per_page))
         frames = self._filled(view, groups)
         if (frames.normed[groups] < self._wanted(view, groups)).any():
             self._norm(frames, groups)
-        return frames.matrix[first:last], frames.norms[first:last]
-
-    def _groups(self, first: int, last: int) -> NDArray[np.int64]:
-        per_page = self.layout.rows_per_page
-        return np.arange(first // per_page, -(-last // per_page))
+        slots = frames.slot[groups]
+        if (slots[1:] - slots[:-1] == 1).all():
+            start = int(slots[0]) * per_page + first % per_page if len(slots) else 0
+            places: slice | NDArray[np.int64] = slice(start, start + last - first)
+        else:
+            rows = np.arange(first, last)
+            places = frames.slot[rows // per_page] * per_page + rows % per_page
+        return frames.matrix[places], frames.norms[places]
 
     def _wanted(self, view: ReadView, groups: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows of each group the commit of `view` has."""
@@ -189,12 +197,13 @@ class VectorPool:
         return np.minimum(view.snapshot.root.rows - groups * per_page, per_page)
 
     def _filled(self, view: ReadView, groups: NDArray[np.int64]) -> Frames:
+        """Frames in which all rows of these groups, in any order, are there."""
         frames, wanted = self._frames, self._wanted(view, groups)
         if len(groups) and (
-            int(groups[-1]) >= len(frames.valid) or (frames.valid[groups] < wanted).any()
+            int(groups.max()) >= len(frames.valid) or (frames.valid[groups] < wanted).any()
         ):
             with self._filling:
-                frames = self._grown(int(groups[-1]) + 1)
+                frames = self._grown(int(groups.max()) + 1)
                 for place in np.flatnonzero(frames.valid[groups] < wanted).tolist():
                     self._fill(view, frames, int(groups[place]), int(wanted[place]))
         return frames
@@ -207,41 +216,46 @@ class VectorPool:
             return old
         # A quarter more than needed, so that a growing index copies each page O(1) times.
         new = Frames(self.layout, groups + groups // 4 + 8)
-        per_page = self.layout.rows_per_page
-        for low, high in runs(np.flatnonzero(old.valid)):
-            rows = slice(low * per_page, high * per_page)
-            new.matrix[rows] = old.matrix[rows]
-            new.norms[rows] = old.norms[rows]
-        new.valid[:have] = old.valid
-        new.normed[:have] = old.normed
+        rows = old.used * self.layout.rows_per_page
+        new.matrix[:rows] = old.matrix[:rows]
+        new.norms[:rows] = old.norms[:rows]
+        for name in ("slot", "valid", "normed"):
+            getattr(new, name)[:have] = getattr(old, name)
+        new.used = old.used
         self._frames = new
         return new
 
     def _fill(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
         layout = self.layout
         have = int(frames.valid[group])
+        if have >= wanted:
+            return
+        floats = layout.rows_per_page * layout.dimension
+        slot = int(frames.slot[group]) if have else frames.used
+        place = frames.flat[slot * floats : (slot + 1) * floats]
         # Somebody may be reading the rows that are there already: open beside them, add the rest.
-        first = 0 if have else group * layout.pages_per_row
-        into = (
-            np.empty(layout.rows_per_page * layout.dimension, np.float32) if have else frames.flat
-        )
+        into = np.empty(floats, np.float32) if have else place
         for part in range(layout.pages_per_row):
             page = group * layout.pages_per_row + part
-            view.open_into(PageKind.VECTORS, page, into[layout.span(first + part)])
+            view.open_into(PageKind.VECTORS, page, into[layout.span(part)])
         if have:
-            start = group * layout.rows_per_page
-            fresh = into.reshape(layout.rows_per_page, layout.dimension)[have:wanted]
-            frames.matrix[start + have : start + wanted] = fresh
+            rest = slice(have * layout.dimension, wanted * layout.dimension)
+            place[rest] = into[rest]
+        else:
+            frames.slot[group] = slot
+            frames.used = slot + 1
         frames.valid[group] = wanted
 
     def _norm(self, frames: Frames, groups: NDArray[np.int64]) -> None:
         per_page = self.layout.rows_per_page
         with self._filling:
             stale = groups[frames.normed[groups] < frames.valid[groups]]
-            for low, high in runs(stale):
-                rows = slice(low * per_page, (high - 1) * per_page + int(frames.valid[high - 1]))
-                frames.norms[rows] = squared_norms(frames.matrix[rows])
-                frames.normed[low:high] = frames.valid[low:high]
+            # Rows of a slot that are not there yet get a norm that is never asked for.
+            for low, high in runs(np.sort(frames.slot[stale])):
+                rows = slice(low * per_page, high * per_page)
+                with np.errstate(all="ignore"):
+                    frames.norms[rows] = squared_norms(frames.matrix[rows])
+            frames.normed[stale] = frames.valid[stale]
 
 
 def runs(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
