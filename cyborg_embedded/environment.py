@@ -44,8 +44,6 @@ T = TypeVar("T")
 INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win32" else (64 << 20)
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 LOCK_SUFFIX = "-lock"
 """LMDB's own lock file. Never opened here: closing any descriptor of it would drop LMDB's locks."""
@@ -164,28 +162,35 @@ class Environment:
         try:
             yield ReadTransaction(txn)
         except (lmdb.Error, OSError) as error:
-            raise translation(error) from error
+            better = translation(error)
+            if better is None:
+                raise
+            raise better from error
         finally:
             txn.abort()
             self._gate.leave()
 
     def _begin_read(self) -> ReadTxn:
         """A transaction inside the gate; the caller ends both."""
+        reopened = False
         while True:
             self._live()
             self._gate.enter()
             try:
-                return self._live().begin(buffers=True)
-            except BaseException as error:
+                with translated():
+                    return self._live().begin(buffers=True)
+            except lmdb.MapResizedError:
                 self._gate.leave()
-                if isinstance(error, lmdb.MapResizedError):
-                    self._resize(0)
-                elif isinstance(error, lmdb.PanicError):
-                    self._reopen()
-                elif isinstance(error, (lmdb.Error, OSError)):
-                    raise translation(error) from error
-                else:
+                self._resize(0)
+            except lmdb.PanicError:
+                self._gate.leave()
+                if reopened:
                     raise
+                self._reopen()
+                reopened = True
+            except BaseException:
+                self._gate.leave()
+                raise
 
     @contextlib.contextmanager
     def writer(self, timeout: float) -> Iterator[None]:
@@ -272,24 +277,35 @@ def translated() -> Iterator[None]:
         raise
     except (lmdb.Error, OSError) as error:
         better = translation(error)
-        if better is error:
+        if better is None:
             raise
         raise better from error
 
 
-def translation(error: lmdb.Error | OSError) -> Exception:
-    """This library's error for one of LMDB's or the system's; the same where there is none."""
+def translation(error: lmdb.Error | OSError) -> Exception | None:
+    """This library's error for one of LMDB's or the system's; None where it may pass as it is."""
     if isinstance(error, (CyborgError, FileNotFoundError)):
-        return error
+        return None
     code = error.errno if isinstance(error, OSError) else error.code
-    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError)):
-        return IntegrityError("LMDB found the structure of the file damaged")
-    if isinstance(error, (lmdb.InvalidError, lmdb.VersionMismatchError)):
-        return FormatError("the file is not an index of this library")
-    if isinstance(error, lmdb.ReadersFullError):
-        return LockedError("too many simultaneous readers of one index")
-    if isinstance(error, (lmdb.ReadonlyError)) or code in FORBIDDEN:
-        return ReadOnlyError("no permission to write here")
-    if isinstance(error, lmdb.DiskError) or code in FULL:
-        return StorageFullError("no room to write: disk, quota or file-size limit")
-    return error
+    found = BY_TYPE.get(type(error)) or BY_CODE.get(code or 0)
+    return found and found[0](found[1])
+
+
+Translation = tuple[type[CyborgError], str]
+DAMAGED: Translation = (IntegrityError, "LMDB found the structure of the file damaged")
+FOREIGN: Translation = (FormatError, "the file is not an index of this library")
+CROWDED: Translation = (LockedError, "too many simultaneous readers of one index")
+FORBIDDEN: Translation = (ReadOnlyError, "no permission to write here")
+FULL: Translation = (StorageFullError, "no room to write: disk, quota or file-size limit")
+BY_TYPE: dict[type[Exception], Translation] = {
+    lmdb.CorruptedError: DAMAGED,
+    lmdb.PageNotFoundError: DAMAGED,
+    lmdb.InvalidError: FOREIGN,
+    lmdb.VersionMismatchError: FOREIGN,
+    lmdb.ReadersFullError: CROWDED,
+    lmdb.ReadonlyError: FORBIDDEN,
+    lmdb.DiskError: FULL,
+}
+BY_CODE: dict[int, Translation] = dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), FORBIDDEN
+) | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL)
