@@ -110,7 +110,7 @@ class IdTable:
         """The entries from number `first` on, as they are stored."""
         in_order = len(self.sorted.lead)
         parts = (self.sorted.entries(first), self.unsorted.entries(max(first - in_order, 0)))
-        return np.concatenate(parts)
+        return np.concatenate(parts, dtype=ENTRY)
 
     def find(self, ids: Blinded) -> Numbers:
         """The row (n,) of each id, `ABSENT` where it has none."""
@@ -168,7 +168,7 @@ def record_ids(view: WriteView, table: IdTable, ids: Blinded, rows: Numbers) -> 
     # The last page is written again, with what it had.
     old = in_order + behind - len(ids)
     kept = old % entries_per_page(view.page_size)
-    fresh = np.concatenate((table.entries(old - kept), given.entries()))
+    fresh = np.concatenate((table.entries(old - kept), given.entries()), dtype=ENTRY)
     write_entries(view, old - kept, fresh)
     view.root = msgspec.structs.replace(view.root, ids=IdRecord(old + len(ids), in_order))
 
