@@ -1,11 +1,13 @@
 """Vector pages, and the pool that holds them decrypted.
 
-A page holds R whole rows of float32, little-endian, R = as many as fit; unused rows are zero. A
-row longer than a page is cut over P pages, the last one shorter. Row r lies in page r // R, or in
-pages r·P to r·P + P - 1. The length of a page follows from the dimension alone, and rows are
-contiguous in the plaintext, so the pool is one float32 matrix and a page is decrypted from LMDB's
-map straight to its place in it.
+A page holds R whole rows of float32, little-endian; unused rows are zero. It takes the fewest
+blocks of LMDB's, two at least, of which rows fill 90 %; where no number of them up to a large page
+does, the number that rows fill best: a query wants single rows of many pages, and should open as
+little beside them as it can. A row longer than a large page is cut over P large pages, the last
+one shorter. Row r lies in page r // R, or in pages r·P to r·P + P - 1.
 
+The length of a page follows from the dimension alone, and rows are contiguous in the plaintext, so
+the pool is one float32 matrix and a page is decrypted from LMDB's map straight to its place in it.
 Everything that was touched stays until the pool is dropped. No row is read from it before its page
 has been opened under the page table of some commit that has that row.
 """
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["VectorLayout", "VectorPool", "append_vectors", "read_vectors", "stream_vectors"]
 
 FLOAT32_BYTES = 4
+BLOCK_BYTES, BLOCK_HEAD = 4096, 16
+"""A page of LMDB's, and what it keeps for itself of a run of them."""
+FEWEST_BLOCKS = 2
+WELL_USED = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +53,21 @@ class VectorLayout:
 
     @classmethod
     def of(cls, dimension: int, page_size: int) -> VectorLayout:
-        """The layout of vectors of this dimension in pages of this size."""
+        """The layout of vectors of this dimension where `page_size` is that of large pages."""
         row_bytes = dimension * FLOAT32_BYTES
         # Whole floats, so that a cut row can be opened in place.
         room = (page_size - OVERHEAD) // FLOAT32_BYTES * FLOAT32_BYTES
-        rows = room // row_bytes
-        if rows:
-            return cls(dimension, rows, 1, rows * row_bytes)
-        return cls(dimension, 1, -(-row_bytes // room), room)
+        if room < row_bytes:
+            return cls(dimension, 1, -(-row_bytes // room), room)
+        best = (0.0, 0)
+        for blocks in range(FEWEST_BLOCKS, (page_size + BLOCK_HEAD) // BLOCK_BYTES + 1):
+            rows = (blocks * BLOCK_BYTES - BLOCK_HEAD - OVERHEAD) // row_bytes
+            used = rows * row_bytes / (blocks * BLOCK_BYTES)
+            best = max(best, (used, rows))
+            if used >= WELL_USED:
+                return cls(dimension, rows, 1, rows * row_bytes)
+        rows = best[1] or room // row_bytes
+        return cls(dimension, rows, 1, rows * row_bytes)
 
     def pages(self, rows: int) -> int:
         """How many pages hold `rows` rows."""
