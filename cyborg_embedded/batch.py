@@ -50,13 +50,14 @@ json_decoder = msgspec.json.Decoder()
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Batch:
-    """Items ready to be written: distinct ids, vectors (n, dimension), payloads in that order."""
+    """Items ready to be written: distinct ids (n), vectors (n, dimension), payloads (n)."""
 
+    ids: list[bytes]
     vectors: Vectors
     payloads: list[Payload]
 
     def __len__(self) -> int:
-        return len(self.payloads)
+        return len(self.ids)
 
 
 def batch_from_items(items: object) -> Batch:
@@ -85,9 +86,9 @@ def batch_from_items(items: object) -> Batch:
         vectors.append(vector)
     ids = [item["id"] for item in given]
     metadata, contents = ([item.get(name) for item in given] for name in ("metadata", "contents"))
-    payloads = encode_payloads(ids, metadata, contents)
     matrix = np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
-    return last_of_equal_ids(Batch(matrix, payloads))
+    payloads = encode_payloads(metadata, contents)
+    return last_of_equal_ids(Batch(encode_ids(ids), matrix, payloads))
 
 
 def batch_from_arrays(ids: object, vectors: object, metadata: object, contents: object) -> Batch:
@@ -99,8 +100,8 @@ def batch_from_arrays(ids: object, vectors: object, metadata: object, contents: 
         raise InvalidInputError(message)
     metadata_list = as_list(metadata, "metadata", len(id_list))
     contents_list = as_list(contents, "contents", len(id_list))
-    payloads = encode_payloads(id_list, metadata_list, contents_list)
-    return last_of_equal_ids(Batch(matrix, payloads))
+    payloads = encode_payloads(metadata_list, contents_list)
+    return last_of_equal_ids(Batch(encode_ids(id_list), matrix, payloads))
 
 
 def as_list(value: object, name: str, length: int | None) -> list[Any]:
@@ -120,23 +121,25 @@ def as_list(value: object, name: str, length: int | None) -> list[Any]:
 
 def last_of_equal_ids(batch: Batch) -> Batch:
     """The batch without items whose id occurs again later in it."""
-    last = {payload.id: position for position, payload in enumerate(batch.payloads)}
+    last = {item_id: position for position, item_id in enumerate(batch.ids)}
     if len(last) == len(batch):
         return batch
     keep = sorted(last.values())
-    return Batch(batch.vectors[keep], [batch.payloads[position] for position in keep])
+    return Batch(
+        [batch.ids[position] for position in keep],
+        batch.vectors[keep],
+        [batch.payloads[position] for position in keep],
+    )
 
 
-def encode_payloads(ids: list[Any], metadata: list[Any], contents: list[Any]) -> list[Payload]:
-    """Ids, metadata and contents of items, encoded."""
-    encoded_ids = encode_ids(ids)
+def encode_payloads(metadata: list[Any], contents: list[Any]) -> list[Payload]:
+    """Metadata and contents of items, encoded."""
     encoded_metadata = encode_metadata(metadata)
     payloads = []
     for position, given in enumerate(contents):
         is_text = isinstance(given, str)
         encoded = given if given is None else encode_contents(given, position)
-        payload = Payload(encoded_ids[position], encoded_metadata[position], encoded, is_text)
-        payloads.append(payload)
+        payloads.append(Payload(encoded_metadata[position], encoded, is_text))
     return payloads
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cyborg_embedded.model import PageKind
     from cyborg_embedded.pages import ReadView, WriteView
 
@@ -24,15 +28,14 @@ def save_blob(view: WriteView, kind: PageKind, data: bytes) -> None:
     view.truncate(kind, pages)
 
 
-def load_blob(view: ReadView, kind: PageKind, length: int) -> bytearray:
+def load_blob(view: ReadView, kind: PageKind, length: int) -> NDArray[np.uint8]:
     """All pages of a kind as one string of this length. Raises `IntegrityError`."""
     room = view.page_size - OVERHEAD
     pages = view.snapshot.pages(kind)
     if pages != -(-length // room):
         message = "there are more or fewer pages than there should be"
         raise IntegrityError(message, kind=kind.name, number=0)
-    data = bytearray(length)
-    whole = memoryview(data)
+    data = np.empty(length, np.uint8)
     for page in range(pages):
-        view.open_into(kind, page, whole[page * room : (page + 1) * room])
+        view.open_into(kind, page, data[page * room : (page + 1) * room])
     return data

@@ -15,7 +15,6 @@ import hnswlib
 import numpy as np
 
 from cyborg_embedded.links import Links, level_of_lists
-from cyborg_embedded.memory import lazy_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +163,7 @@ class Graph:
         rows = links.rows.astype(np.int64)
         links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
         size = links_bytes + point_bytes + 8
-        table = lazy_zeros((n, size), np.uint8)
+        table = np.empty((n, size), np.uint8)
         level0 = np.ascontiguousarray(links.level0).view(np.uint8)
         labels = rows.view(np.uint8).reshape(n, 8)
         floats = table[:, links_bytes : links_bytes + point_bytes].view(np.float32)

@@ -1,15 +1,18 @@
-"""Recently used item pages, decoded as far as their offsets."""
+"""Recently used pages of items and of their ids, decoded as far as their offsets."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage
 from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage
 from cyborg_embedded.model import PageKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cyborg_embedded.items import Payload
     from cyborg_embedded.pages import ReadView
 
@@ -19,29 +22,39 @@ DEFAULT_BYTES = 32 << 20
 MOST_IDS = 1 << 17
 
 
-class ItemCache:
-    """Item pages by number and tag, the least recently used dropped first. Threads may share it.
+class Page(Protocol):
+    """What a cache holds: its length counts."""
 
-    A page is found only under the tag that the asking view expects, so views of different commits
-    never see each other's.
+    def __len__(self) -> int: ...
+
+
+P = TypeVar("P", bound=Page)
+
+
+class PageCache(Generic[P]):
+    """Pages of a kind by number and tag, the least recently used dropped first.
+
+    Threads may share it. A page is found only under the tag that the asking view expects, so views
+    of different commits never see each other's.
     """
 
-    def __init__(self, most_bytes: int = DEFAULT_BYTES) -> None:
+    def __init__(self, kind: PageKind, decode: Callable[[bytes, int], P], most_bytes: int) -> None:
+        self._kind = kind
+        self._decode = decode
         self._most = most_bytes
         self._bytes = 0
         self._lock = threading.Lock()
-        self._ids: dict[int, str] = {}
-        self._pages: OrderedDict[int, tuple[bytes, ItemPage]] = OrderedDict()
+        self._pages: OrderedDict[int, tuple[bytes, P]] = OrderedDict()
 
-    def page(self, view: ReadView, number: int) -> ItemPage:
-        """An item page. Raises `IntegrityError`."""
-        tag = view.snapshot.tag(PageKind.ITEMS, number)
+    def page(self, view: ReadView, number: int) -> P:
+        """A page. Raises `IntegrityError`."""
+        tag = view.snapshot.tag(self._kind, number)
         with self._lock:
             known = self._pages.get(number)
             if known is not None and known[0] == tag:
                 self._pages.move_to_end(number)
                 return known[1]
-        page = ItemPage(view.open(PageKind.ITEMS, number), number)
+        page = self._decode(view.open(self._kind, number), number)
         with self._lock:
             self._drop(number)
             self._pages[number] = (tag, page)
@@ -55,25 +68,40 @@ class ItemCache:
         if known is not None:
             self._bytes -= len(known[1])
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._pages.clear()
+            self._bytes = 0
+
+
+class ItemCache:
+    """What is known of items without opening their pages again. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._pages = PageCache(PageKind.ITEMS, ItemPage, DEFAULT_BYTES)
+        self._id_pages = PageCache(PageKind.ITEM_IDS, ItemIdPage, DEFAULT_BYTES)
+        self._ids: dict[int, str] = {}
+
     def id(self, view: ReadView, row: int) -> str:
-        """The id of a row."""
-        # A row has one id for ever: it is never given to another item.
+        """The id of a row. Raises `IntegrityError`."""
+        # A row has one id for ever, so what was read under any commit is right under all.
         known = self._ids.get(row)
         if known is None:
-            known = self.page(view, row // ROWS_PER_PAGE).id(row % ROWS_PER_PAGE).decode()
+            page = self._id_pages.page(view, row // IDS_PER_PAGE)
+            known = page.id(row % IDS_PER_PAGE).decode()
             if len(self._ids) >= MOST_IDS:
                 self._ids.clear()
             self._ids[row] = known
         return known
 
     def payload(self, view: ReadView, row: int, *, metadata: bool, contents: bool) -> Payload:
-        """The payload of a row; what is not asked for is left empty."""
-        page = self.page(view, row // ROWS_PER_PAGE)
+        """The payload of a row; what is not asked for is left empty. Raises `IntegrityError`."""
+        page = self._pages.page(view, row // ROWS_PER_PAGE)
         return page.payload(view, row % ROWS_PER_PAGE, metadata=metadata, contents=contents)
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._ids.clear()
-            self._pages.clear()
-            self._bytes = 0
+        self._ids.clear()
+        self._pages.clear()
+        self._id_pages.clear()

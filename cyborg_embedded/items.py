@@ -1,16 +1,15 @@
-"""Item pages: the id, metadata and contents of a run of 32 rows.
+"""Item pages: the metadata and contents of a run of 32 rows.
 
     page    count (u32) ‖ count + 1 offsets (u32, of records from the start of the page) ‖ records
             ‖ zeros up to the padded length
-    record  flags (u8) ‖ id length (u16) ‖ metadata length (u32) ‖ contents length (u32)
-            ‖ id ‖ metadata, or the tag of its METADATA page
-            ‖ contents, or the tag of its CONTENTS page
+    record  flags (u8) ‖ metadata length (u32) ‖ contents length (u32)
+            ‖ metadata, or the tag of its METADATA page ‖ contents, or the tag of its CONTENTS page
 
 Integers little-endian. Row r is record r % 32 of page r // 32, so one row decodes without the
 others. Metadata is JSON (UTF-8, no spaces added); length 0 means that there is none. Metadata or
 contents of more than 512 bytes stand in a page of their own, numbered by the row, and the record
-keeps its tag: dropping or swapping it is noticed. All plaintexts are padded with zeros to a PADMÉ
-length, at least 256, so that a length tells at most its order of magnitude and a few bits.
+keeps its tag: dropping or swapping it is noticed. All plaintexts are padded (padding.py), so that a
+length tells at most its order of magnitude and a few bits.
 """
 
 from __future__ import annotations
@@ -23,12 +22,8 @@ import msgspec
 
 from cyborg_embedded.aead import TAG_BYTES
 from cyborg_embedded.errors import IntegrityError
-from cyborg_embedded.model import (
-    MAX_CONTENTS_BYTES,
-    MAX_ID_BYTES,
-    MAX_METADATA_BYTES,
-    PageKind,
-)
+from cyborg_embedded.model import MAX_CONTENTS_BYTES, MAX_METADATA_BYTES, PageKind
+from cyborg_embedded.padding import pad
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,44 +40,24 @@ __all__ = [
 
 ROWS_PER_PAGE = 32
 INLINE_BYTES = 512
-SMALLEST_PAGE = 256
 
 HAS_TEXT = 1
 HAS_BYTES = 2
 METADATA_APART = 4
 CONTENTS_APART = 8
-FIXED = struct.Struct("<BHII")
+FIXED = struct.Struct("<BII")
 COUNT = struct.Struct("<I")
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):
-    """What an item carries besides its vector, encoded."""
+    """What an item carries besides its id and vector, encoded."""
 
-    id: bytes
     metadata: bytes = b""
     contents: bytes | None = None
     is_text: bool = False
 
     def __repr__(self) -> str:
         return "<Payload>"
-
-
-def padded_length(length: int) -> int:
-    """PADMÉ: `length` rounded up so that only the top log2(log2(length)) bits vary.
-
-    K. Nikitin et al., Reducing Metadata Leakage from Encrypted Files and Communication with
-    PURBs, PoPETs 2019, 4.4. At most 12 % more; never below 256.
-    """
-    if length <= SMALLEST_PAGE:
-        return SMALLEST_PAGE
-    exponent = length.bit_length() - 1
-    mask = (1 << (exponent - exponent.bit_length())) - 1
-    return (length + mask) & ~mask
-
-
-def pad(data: bytes) -> bytes:
-    """`data` followed by zeros up to its padded length."""
-    return data + bytes(padded_length(len(data)) - len(data))
 
 
 class PageBuilder:
@@ -99,18 +74,18 @@ class PageBuilder:
 
     def add(self, view: WriteView, row: int, payload: Payload) -> None:
         """Add the record of a row; what is long is sealed on its own here."""
-        item_id, metadata, contents = payload.id, payload.metadata, payload.contents
+        metadata, contents = payload.metadata, payload.contents
         flags = 0 if contents is None else HAS_TEXT if payload.is_text else HAS_BYTES
         contents = contents or b""
-        fixed = (len(item_id), len(metadata), len(contents))
+        lengths = (len(metadata), len(contents))
         if len(metadata) > INLINE_BYTES:
             flags |= METADATA_APART
             metadata = view.seal_bound(PageKind.METADATA, row, pad(metadata))
         if len(contents) > INLINE_BYTES:
             flags |= CONTENTS_APART
             contents = view.seal_bound(PageKind.CONTENTS, row, pad(contents))
-        self._parts += (FIXED.pack(flags, *fixed), item_id, metadata, contents)
-        self._lengths.append(FIXED.size + len(item_id) + len(metadata) + len(contents))
+        self._parts += (FIXED.pack(flags, *lengths), metadata, contents)
+        self._lengths.append(FIXED.size + len(metadata) + len(contents))
 
     def plaintext(self) -> bytes:
         """The plaintext of the page."""
@@ -168,7 +143,7 @@ class ItemPage:
             raise self._malformed()
         self._offsets: tuple[int, ...] = struct.unpack_from(f"<{self.count + 1}I", data, COUNT.size)
         ends = (head, *self._offsets, len(data))
-        if any(low > high for low, high in itertools.pairwise(ends)):
+        if sorted(ends) != list(ends):
             raise self._malformed()
 
     def __len__(self) -> int:
@@ -184,15 +159,6 @@ class ItemPage:
             raise self._malformed()
         return self._data[self._offsets[slot] : self._offsets[slot + 1]]
 
-    def id(self, slot: int) -> bytes:
-        """The id of one row, without reading the rest of its record."""
-        start, end = self._bounds(slot)
-        _, id_length, _, _ = FIXED.unpack_from(self._data, start)
-        id_start = start + FIXED.size
-        if not 0 < id_length <= MAX_ID_BYTES or id_start + id_length > end:
-            raise self._malformed()
-        return self._data[id_start : id_start + id_length]
-
     def _bounds(self, slot: int) -> tuple[int, int]:
         if slot >= self.count:
             raise self._malformed()
@@ -207,15 +173,13 @@ class ItemPage:
         """One row's payload; what is not asked for is not opened, and left empty."""
         start, end = self._bounds(slot)
         data, row = self._data, self.number * ROWS_PER_PAGE + slot
-        flags, id_length, metadata_length, contents_length = FIXED.unpack_from(data, start)
+        flags, metadata_length, contents_length = FIXED.unpack_from(data, start)
         metadata_end = TAG_BYTES if flags & METADATA_APART else metadata_length
         contents_end = TAG_BYTES if flags & CONTENTS_APART else contents_length
-        id_start = start + FIXED.size
-        metadata_start = id_start + id_length
+        metadata_start = start + FIXED.size
         contents_start = metadata_start + metadata_end
         if (
-            not 0 < id_length <= MAX_ID_BYTES
-            or metadata_length > MAX_METADATA_BYTES
+            metadata_length > MAX_METADATA_BYTES
             or contents_length > MAX_CONTENTS_BYTES
             or contents_start + contents_end != end
         ):
@@ -227,9 +191,7 @@ class ItemPage:
         contents_part = data[contents_start:end] if contents and has_contents else None
         if contents_part is not None and flags & CONTENTS_APART:
             contents_part = apart(view, PageKind.CONTENTS, row, contents_part, contents_length)
-        return Payload(
-            data[id_start:metadata_start], metadata_part, contents_part, bool(flags & HAS_TEXT)
-        )
+        return Payload(metadata_part, contents_part, bool(flags & HAS_TEXT))
 
 
 def apart(view: ReadView, kind: PageKind, row: int, tag: bytes, length: int) -> bytes:

@@ -57,3 +57,4 @@ class PageKind(IntEnum):
     NAVIGATION = 9
     GRAPH = 10
     PROJECTION = 11
+    ITEM_IDS = 12

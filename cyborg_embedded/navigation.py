@@ -93,7 +93,7 @@ def load_graph(view: ReadView) -> SavedGraph | None:
     if not record.dimensions:
         return SavedGraph(links, record.rows, None)
     d, m = root.dimension, record.dimensions
-    data = np.frombuffer(load_blob(view, PageKind.PROJECTION, 4 * m * (d + 2)), "<f4")
+    data = load_blob(view, PageKind.PROJECTION, 4 * m * (d + 2)).view("<f4")
     if not np.isfinite(data).all():
         message = "malformed"
         raise IntegrityError(message, kind="PROJECTION", number=0)

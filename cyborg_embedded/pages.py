@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from cyborg_embedded.header import Header
     from cyborg_embedded.keys import DerivedKeys
 
-__all__ = ["PageCipher", "ReadView", "WriteView"]
+__all__ = ["PageCipher", "ReadView", "Sealed", "WriteView"]
 
 PAGE_KEY = struct.Struct(">BQ")
+Sealed = tuple[memoryview, bytes]
+"""A page as stored, as a view of the map, and its AAD."""
 
 
 class PageCipher:
@@ -97,56 +99,49 @@ class ReadView:
         """The plaintext of a page of the page table. Raises `IntegrityError`."""
         return self.open_bound(kind, number, self._tag(kind, number))
 
-    def open_into(self, kind: PageKind, number: int, out: Buffer) -> None:
-        """Opens a page of the page table into a writable buffer of exactly its length."""
-        sealed = self._sealed(kind, number, self._tag(kind, number))
+    def open_bound(self, kind: PageKind, number: int, tag: bytes) -> bytes:
+        """The plaintext of the page that has this very tag. Raises `IntegrityError`."""
+        sealed, aad = self._sealed(kind, number, tag)
         try:
-            self._cipher.opener.open_into(sealed, self._cipher.aad(kind, number), out)
+            return self._cipher.opener.open(sealed, aad)
         except TagMismatchError:
             raise damaged(kind, number) from None
 
-    def sealed_run(self, kind: PageKind, first: int, last: int) -> list[tuple[memoryview, bytes]]:
+    def open_into(self, kind: PageKind, number: int, out: Buffer) -> None:
+        """Opens a page of the page table into a writable buffer of exactly its length."""
+        self.open_sealed_into(
+            kind, number, self._sealed(kind, number, self._tag(kind, number)), out
+        )
+
+    def sealed_run(self, kind: PageKind, first: int, last: int) -> list[Sealed]:
         """Pages `first` to `last` - 1 of the page table as stored, each with its AAD.
 
         Their tags are the expected ones; they are still to be opened. Raises `IntegrityError`.
         """
-        return [
-            (self._sealed(kind, number, self._tag(kind, number)), self._cipher.aad(kind, number))
-            for number in range(first, last)
-        ]
+        return [self._sealed(kind, page, self._tag(kind, page)) for page in range(first, last)]
 
-    def open_sealed_into(
-        self, kind: PageKind, number: int, sealed: tuple[memoryview, bytes], out: Buffer
-    ) -> None:
+    def open_sealed_into(self, kind: PageKind, number: int, sealed: Sealed, out: Buffer) -> None:
         """Opens one of a `sealed_run` into a writable buffer of exactly its length.
 
         Other threads than that of the transaction may call it while the transaction lasts.
         """
-        data, aad = sealed
         try:
-            self._cipher.opener.open_into(data, aad, out)
-        except TagMismatchError:
-            raise damaged(kind, number) from None
-
-    def open_bound(self, kind: PageKind, number: int, tag: bytes) -> bytes:
-        """The plaintext of the page that has this very tag. Raises `IntegrityError`."""
-        sealed = self._sealed(kind, number, tag)
-        try:
-            return self._cipher.opener.open(sealed, self._cipher.aad(kind, number))
+            self._cipher.opener.open_into(*sealed, out)
         except TagMismatchError:
             raise damaged(kind, number) from None
 
     def _tag(self, kind: PageKind, number: int) -> bytes:
         return self.snapshot.tag(kind, number)
 
-    def _sealed(self, kind: PageKind, number: int, tag: bytes) -> memoryview:
-        sealed = self._txn.get(PAGE_KEY.pack(kind, number))
+    def _sealed(self, kind: PageKind, number: int, tag: bytes) -> Sealed:
+        key = PAGE_KEY.pack(kind, number)
+        sealed = self._txn.get(key)
         if sealed is None:
             message = "missing"
             raise IntegrityError(message, kind=kind.name, number=number)
         if sealed[-TAG_BYTES:] != tag:
             raise damaged(kind, number)
-        return sealed
+        return sealed, self._cipher.header.index_id + key
 
 
 class WriteView(ReadView):

@@ -40,6 +40,7 @@ TABLED = (
     PageKind.NAVIGATION,
     PageKind.GRAPH,
     PageKind.PROJECTION,
+    PageKind.ITEM_IDS,
 )
 """The kinds that the page table lists. CONTENTS and METADATA pages are bound by their tag in the
 item record instead, TABLE pages by the root, and the ROOT by nothing but the key."""

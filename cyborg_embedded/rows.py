@@ -10,6 +10,7 @@ import numpy as np
 from cyborg_embedded.batch import check_dimension
 from cyborg_embedded.errors import IntegrityError, InvalidInputError
 from cyborg_embedded.ids import ABSENT, Blinded, record_ids
+from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage, append_item_ids
 from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage, drop_overflow, write_items
 from cyborg_embedded.keys import blind
 from cyborg_embedded.model import MAX_ROWS, PageKind
@@ -45,12 +46,11 @@ def upsert(view: WriteView, state: State, cache: IdCache, batch: Batch) -> None:
         message = f"the index has room for {MAX_ROWS} rows, deleted ones included"
         raise InvalidInputError(message)
     layout = VectorLayout.of(dimension, view.page_size)
-    ids = [payload.id for payload in batch.payloads]
-    blinded = Blinded.of(blind(view.keys.ids, ids))
+    blinded = Blinded.of(blind(view.keys.ids, batch.ids))
     table = cache.table(view)
     found = table.find(blinded)
     known = found != ABSENT
-    check_found(view, state, found, ids)
+    check_found(view, state, found, batch.ids)
 
     kept = known.copy()
     if known.any():
@@ -63,6 +63,7 @@ def upsert(view: WriteView, state: State, cache: IdCache, batch: Batch) -> None:
     rows[moved] = np.arange(root.rows, root.rows + len(moved))
 
     append_vectors(view, layout, root.rows, batch.vectors[moved])
+    append_item_ids(view, root.rows, [batch.ids[place] for place in moved.tolist()])
     payloads = dict(zip(rows.tolist(), batch.payloads, strict=True))
     write_items(view, root.rows, payloads)
     forget(view, found[known & ~kept])
@@ -103,13 +104,13 @@ def check_found(view: ReadView, state: State, found: Rows, ids: Sequence[bytes])
     places = np.flatnonzero(found != ABSENT)
     rows = found[places]
     if (rows >= state.root.rows).any() or not state.alive[rows].all():
-        raise contradiction(int(rows[0]) // ROWS_PER_PAGE)
-    pages: dict[int, ItemPage] = {}
+        raise contradiction(int(rows[0]) // IDS_PER_PAGE)
+    pages: dict[int, ItemIdPage] = {}
     for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-        number, slot = divmod(row, ROWS_PER_PAGE)
+        number, slot = divmod(row, IDS_PER_PAGE)
         page = pages.get(number)
         if page is None:
-            page = pages[number] = ItemPage(view.open(PageKind.ITEMS, number), number)
+            page = pages[number] = ItemIdPage(view.open(PageKind.ITEM_IDS, number), number)
         if page.id(slot) != ids[place]:
             raise contradiction(number)
 
@@ -117,7 +118,7 @@ def check_found(view: ReadView, state: State, found: Rows, ids: Sequence[bytes])
 def contradiction(number: int) -> IntegrityError:
     """The error for an id page that leads to a row that is not that id's."""
     message = "the ids and the rows contradict each other"
-    return IntegrityError(message, kind="ITEMS", number=number)
+    return IntegrityError(message, kind="ITEM_IDS", number=number)
 
 
 def forget(view: WriteView, rows: Rows) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from cyborg_embedded.model import PageKind
-    from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.pages import ReadView, Sealed
 
 __all__ = ["stream_pages"]
 
@@ -43,7 +43,7 @@ def stream_pages(
     step = unit * max(1, STREAM_BYTES // size)
     own = threading.local()
 
-    def work(first: int, sealed: list[tuple[memoryview, bytes]]) -> None:
+    def work(first: int, sealed: list[Sealed]) -> None:
         if not hasattr(own, "block"):
             own.block = np.empty(span(step - 1).stop, dtype)
         for place, page in enumerate(sealed):
