@@ -113,6 +113,20 @@ class ReadView:
             kind, number, self._sealed(kind, number, self._tag(kind, number)), out
         )
 
+    def open_each_into(self, kind: PageKind, pages: list[int], outs: list[Buffer]) -> None:
+        """`open_into` for several pages, in one loop without a call for each step of it."""
+        get, opener, pack = self._txn.get, self._cipher.opener, PAGE_KEY.pack
+        index_id, tag_of = self._cipher.header.index_id, self._tag
+        for number, out in zip(pages, outs, strict=True):
+            key = pack(kind, number)
+            sealed = get(key)
+            if sealed is None or sealed[-TAG_BYTES:] != tag_of(kind, number):
+                raise damaged(kind, number)
+            try:
+                opener.open_into(sealed, index_id + key, out)
+            except TagMismatchError:
+                raise damaged(kind, number) from None
+
     def sealed_run(self, kind: PageKind, first: int, last: int) -> list[Sealed]:
         """Pages `first` to `last` - 1 of the page table as stored, each with its AAD.
 

@@ -62,21 +62,18 @@ def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int
     walked = walk(navigator, queries, k)
     if navigator is None or walked is None:
         return scan(state, view, pool, queries, k, 0)
-    # What is buried by the time the walk has ended may have been missed by it.
     graph = navigator.graph
-    missed = graph.hidden(state.alive) if state.navigator.ahead_of(state) else NO_ROWS
-    tail = scan(state, view, pool, queries, k, graph.covered)
-    return [
-        merged(rows[state.alive[rows]], missed, rest)
-        for rows, rest in zip(walked, tail, strict=True)
-    ]
-
-
-def merged(rows: Rows, missed: Rows, rest: Rows) -> Rows:
-    """Candidates from the graph, those that it may have missed, and those from the scan."""
-    if len(missed):
-        rows = np.union1d(rows, missed)
-    return np.concatenate((rows, rest)) if len(rest) else rows
+    found = list(walked)
+    if state.deaths:
+        found = [rows[state.alive[rows]] for rows in found]
+    if state.navigator.ahead_of(state):
+        # What is buried by the time the walk has ended may have been missed by it.
+        missed = graph.hidden(state.alive)
+        found = [np.union1d(rows, missed) for rows in found]
+    if graph.covered < state.root.rows:
+        tail = scan(state, view, pool, queries, k, graph.covered)
+        found = [np.concatenate(both) for both in zip(found, tail, strict=True)]
+    return found
 
 
 def walk(navigator: Navigator | None, queries: Floats, k: int) -> Rows | None:

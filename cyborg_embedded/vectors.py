@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
     from cyborg_embedded.pages import ReadView, WriteView
 
@@ -184,7 +185,9 @@ class VectorPool:
         per_page = self.layout.rows_per_page
         groups = rows // per_page
         frames = self._filled(view, groups)
-        return frames.matrix[frames.slot[groups] * per_page + (rows - groups * per_page)]
+        return frames.matrix.take(
+            frames.slot[groups] * per_page + (rows - groups * per_page), axis=0
+        )
 
     def block(
         self, view: ReadView, first: int, last: int
@@ -217,8 +220,8 @@ class VectorPool:
         ):
             with self._filling:
                 frames = self._grown(int(groups.max()) + 1)
-                for place in np.flatnonzero(frames.valid[groups] < wanted).tolist():
-                    self._fill(view, frames, int(groups[place]), int(wanted[place]))
+                missing = np.flatnonzero(frames.valid[groups] < wanted)
+                self._fill(view, frames, groups[missing].tolist(), wanted[missing].tolist())
         return frames
 
     def _grown(self, groups: int) -> Frames:
@@ -238,25 +241,41 @@ class VectorPool:
         self._frames = new
         return new
 
-    def _fill(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
+    def _fill(self, view: ReadView, frames: Frames, groups: list[int], wanted: list[int]) -> None:
+        layout, flat = self.layout, frames.flat
+        floats = layout.rows_per_page * layout.dimension
+        parts = range(layout.pages_per_row)
+        fresh: dict[int, int] = {}
+        partly: dict[int, int] = {}
+        for group, count in zip(groups, wanted, strict=True):
+            (partly if frames.valid[group] else fresh)[group] = count
+        pages: list[int] = []
+        places: list[Buffer] = []
+        start = frames.used * floats
+        for group in fresh:
+            place = flat[start : start + floats]
+            for part in parts:
+                pages.append(group * layout.pages_per_row + part)
+                places.append(place[layout.span(part)])
+            start += floats
+        view.open_each_into(PageKind.VECTORS, pages, places)
+        for group, count in fresh.items():
+            frames.slot[group] = frames.used
+            frames.valid[group] = count
+            frames.used += 1
+        for group, count in partly.items():
+            self._add(view, frames, group, count)
+
+    def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
+        """Rows that were appended to a page that is there already."""
         layout = self.layout
         have = int(frames.valid[group])
-        if have >= wanted:
-            return
-        floats = layout.rows_per_page * layout.dimension
-        slot = int(frames.slot[group]) if have else frames.used
-        place = frames.flat[slot * floats : (slot + 1) * floats]
-        # Somebody may be reading the rows that are there already: open beside them, add the rest.
-        into = np.empty(floats, np.float32) if have else place
-        for part in range(layout.pages_per_row):
-            page = group * layout.pages_per_row + part
-            view.open_into(PageKind.VECTORS, page, into[layout.span(part)])
-        if have:
-            rest = slice(have * layout.dimension, wanted * layout.dimension)
-            place[rest] = into[rest]
-        else:
-            frames.slot[group] = slot
-            frames.used = slot + 1
+        # Somebody may be reading the rows that are there: open beside them, add the rest.
+        page = np.empty(layout.rows_per_page * layout.dimension, np.float32)
+        view.open_into(PageKind.VECTORS, group, page[layout.span(0)])
+        start = int(frames.slot[group]) * layout.rows_per_page
+        fresh = page.reshape(layout.rows_per_page, layout.dimension)[have:wanted]
+        frames.matrix[start + have : start + wanted] = fresh
         frames.valid[group] = wanted
 
     def _norm(self, frames: Frames, groups: NDArray[np.int64]) -> None:
