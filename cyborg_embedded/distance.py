@@ -54,8 +54,8 @@ def unit_rows(rows: Floats) -> Floats:
     squares = squared_norms(rows)
     lengths = np.sqrt(np.maximum(squares, TRUSTED_SQUARE))
     unit: Floats = np.divide(rows, lengths[:, None], dtype=np.float32)
-    small = np.flatnonzero(squares < TRUSTED_SQUARE)
-    if len(small):
+    if len(squares) and squares.min() < TRUSTED_SQUARE:
+        small = np.flatnonzero(squares < TRUSTED_SQUARE)
         tiny = rows[small].astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", tiny, tiny))
         norms[norms == 0] = 1.0

@@ -48,17 +48,14 @@ class Graph:
         self._index = index
         self._rows = np.sort(rows)
         self._buried = np.zeros(len(rows), np.bool_)
+        self.buried = 0
+        """How many of its rows have been deleted since it was made."""
         self._marking = threading.Lock()
         self.covered = covered
         """Every row below this that was alive when the graph was made is in it."""
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    @property
-    def buried(self) -> int:
-        """How many of its rows have been deleted since."""
-        return int(self._buried.sum())
 
     @classmethod
     def build(
@@ -90,6 +87,7 @@ class Graph:
         graph = Graph(index, np.concatenate((self._rows, rows)), covered)
         # Marks came along with the copy.
         graph._buried[np.searchsorted(graph._rows, buried)] = True
+        graph.buried = len(buried)
         return graph
 
     def bury(self, alive: NDArray[np.bool_]) -> None:
@@ -99,6 +97,7 @@ class Graph:
             for place in np.flatnonzero(dead & ~self._buried).tolist():
                 # Noted before it is marked, so that `hidden`, asked after a search, names it.
                 self._buried[place] = True
+                self.buried += 1
                 self._index.mark_deleted(int(self._rows[place]))
 
     def hidden(self, alive: NDArray[np.bool_]) -> Rows:

@@ -55,12 +55,8 @@ def describe_rows(
 ) -> list[Result]:
     """The items of live rows, in their order."""
     metadata, contents = "metadata" in include, "contents" in include
-    results: list[Result] = []
-    for row in rows:
-        result: Result = {"id": items.id(view, row)}
-        results.append(result)
-        if not metadata and not contents:
-            continue
+    results: list[Result] = [{"id": items.id(view, row)} for row in rows]
+    for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
         if metadata:
             result["metadata"] = json_decoder.decode(payload.metadata) if payload.metadata else None

@@ -103,8 +103,10 @@ def scan(
 
 def best(rows: Rows, distances: Floats, k: int) -> tuple[Rows, Floats]:
     """The k nearest and all that tie with the k-th, nearest first."""
-    if len(rows) > k:
-        near = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
-        rows, distances = rows[near], distances[near]
-    order = np.argsort(distances, kind="stable")
+    order = distances.argsort(kind="stable")
+    if len(order) > k:
+        kth = distances[order[k - 1]]
+        while k < len(order) and distances[order[k]] == kth:
+            k += 1
+        order = order[:k]
     return rows[order], distances[order]

@@ -214,12 +214,16 @@ class VectorPool:
 
     def _filled(self, view: ReadView, groups: NDArray[np.int64]) -> Frames:
         """Frames in which all rows of these groups, in any order, are there."""
-        frames, wanted = self._frames, self._wanted(view, groups)
-        if len(groups) and (
-            int(groups.max()) >= len(frames.valid) or (frames.valid[groups] < wanted).any()
-        ):
+        frames = self._frames
+        if not len(groups):
+            return frames
+        last = int(groups.max())
+        if last < len(frames.valid) and frames.valid[groups].min() == self.layout.rows_per_page:
+            return frames
+        wanted = self._wanted(view, groups)
+        if last >= len(frames.valid) or (frames.valid[groups] < wanted).any():
             with self._filling:
-                frames = self._grown(int(groups.max()) + 1)
+                frames = self._grown(last + 1)
                 missing = np.flatnonzero(frames.valid[groups] < wanted)
                 self._fill(view, frames, groups[missing].tolist(), wanted[missing].tolist())
         return frames
