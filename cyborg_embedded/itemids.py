@@ -9,9 +9,10 @@ row has its id for ever: it is never given to another item, and a dead row keeps
 
 from __future__ import annotations
 
-import itertools
 import struct
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import MAX_ID_BYTES, PageKind
@@ -31,7 +32,7 @@ COUNT = struct.Struct("<I")
 class ItemIdPage:
     """One authenticated page of ids, decoded as far as their places."""
 
-    __slots__ = ("_data", "_ends", "count", "number")
+    __slots__ = ("_data", "_ends", "_lengths", "count", "number")
 
     def __init__(self, data: bytes, number: int) -> None:
         """Raises `IntegrityError` if the page contradicts itself."""
@@ -41,10 +42,12 @@ class ItemIdPage:
         start = COUNT.size + 2 * self.count
         if not 0 < self.count <= IDS_PER_PAGE or start > len(data):
             raise self._malformed()
-        lengths = struct.unpack_from(f"<{self.count}H", data, COUNT.size)
-        self._ends = list(itertools.accumulate(lengths, initial=start))
-        if not min(lengths) or max(lengths) > MAX_ID_BYTES or self._ends[-1] > len(data):
+        lengths = np.frombuffer(data, "<u2", self.count, COUNT.size)
+        self._ends = lengths.cumsum(dtype=np.int64) + start
+        sound = lengths.min() > 0 and lengths.max() <= MAX_ID_BYTES
+        if not sound or int(self._ends[-1]) > len(data):
             raise self._malformed()
+        self._lengths = lengths
 
     def __len__(self) -> int:
         return len(self._data)
@@ -57,7 +60,8 @@ class ItemIdPage:
         """One id. Raises `IntegrityError` for one that is not there."""
         if slot >= self.count:
             raise self._malformed()
-        return self._data[self._ends[slot] : self._ends[slot + 1]]
+        end = int(self._ends[slot])
+        return self._data[end - int(self._lengths[slot]) : end]
 
     def ids(self) -> list[bytes]:
         """All ids of the page."""
