@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 
     ReadTxn = lmdb.Transaction[memoryview]
 
-__all__ = ["Environment", "ReadTransaction", "WriteTransaction", "remove_files", "translated"]
+__all__ = [
+    "Environment",
+    "ReadTransaction",
+    "WriteTransaction",
+    "remove_files",
+    "remove_lock_files",
+    "translated",
+]
 
 T = TypeVar("T")
 
@@ -247,9 +254,16 @@ class Environment:
 
 def remove_files(path: str) -> None:
     """Remove the file at `path` and its lock files, the data first: what a crash leaves behind
-    is then no index, but lock files that the next one of that name takes over.
+    is then no index, but lock files that the next one of that name replaces.
     """
-    for suffix in ("", LOCK_SUFFIX, WRITER_SUFFIX):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    remove_lock_files(path)
+
+
+def remove_lock_files(path: str) -> None:
+    """Remove the lock files that belong to `path`. Nobody may have it open."""
+    for suffix in (LOCK_SUFFIX, WRITER_SUFFIX):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + suffix)
 
@@ -307,5 +321,5 @@ BY_TYPE: dict[type[Exception], Translation] = {
     lmdb.DiskError: FULL,
 }
 BY_CODE: dict[int, Translation] = dict.fromkeys(
-    (errno.EACCES, errno.EPERM, errno.EROFS), FORBIDDEN
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), FORBIDDEN
 ) | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL)

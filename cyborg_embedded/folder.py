@@ -12,7 +12,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from cyborg_embedded.environment import remove_files, translated
+from cyborg_embedded.environment import remove_files, remove_lock_files, translated
 from cyborg_embedded.errors import IndexExistsError, IndexNotFoundError, InvalidInputError
 from cyborg_embedded.locks import FileLock
 from cyborg_embedded.names import EXTENSION, check_name, file_name, fold, name_of_file
@@ -76,7 +76,7 @@ class Folder:
             try:
                 yield temporary
                 # Lock files of a deleted namesake first: LMDB would believe a stale one.
-                remove_files(final)
+                remove_lock_files(final)
                 os.rename(temporary, final)
                 self._sync()
             finally:

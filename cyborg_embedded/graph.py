@@ -106,22 +106,22 @@ class Graph:
         return buried[alive[buried]]
 
     def search(self, queries: Points, k: int, threads: int) -> Rows | None:
-        """About the k nearest rows of each query, (m, at least min(k, live rows)), in no order.
+        """About the k nearest rows of each query, (m, min(k, live rows)), nearest first.
 
-        None where the graph cannot lead to as many rows; the caller then searches exactly.
+        None where the graph does not lead to as many rows; the caller then searches exactly.
         """
         live = len(self._rows) - self.buried
-        # hnswlib walks with a beam of max(ef, k): asking for more widens it without setting
-        # anything that a query in another thread would see.
-        wanted = min(k if 2 * k <= EF_SEARCH else 2 * k, live)
-        if not wanted:
+        # hnswlib walks with a beam of max(ef, rows asked for): asking for more widens it without
+        # setting anything that a query in another thread would see.
+        beam = min(k if 2 * k <= EF_SEARCH else 2 * k, live)
+        if not beam:
             return np.empty((len(queries), 0), np.int64)
         try:
             # hnswlib raises where it finds fewer.
-            labels, _ = self._index.knn_query(queries, wanted, num_threads=threads)
+            labels, _ = self._index.knn_query(queries, beam, num_threads=threads)
         except RuntimeError:
             return None
-        rows: Rows = labels.astype(np.int64)
+        rows: Rows = labels[:, :k].astype(np.int64)
         return rows
 
     def links(self) -> Links:

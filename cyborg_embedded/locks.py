@@ -110,8 +110,8 @@ class FileLock:
             pause = min(2 * pause, longest)
 
     def _try(self, *, exclusive: bool) -> bool:
-        flags = os.O_RDWR | os.O_CREAT if self._create else os.O_RDONLY
-        fd = os.open(self._path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW if self._create else os.O_RDONLY
+        fd = os.open(self._path, flags | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             # Whoever deletes or swaps a file does it while holding its lock exclusively: a lock

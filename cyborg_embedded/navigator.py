@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator", "graph_vectors"]
 
-EXTRA_CANDIDATES = 14
-"""Candidates beyond k that a projection is asked for, at least."""
+EXTRA_CANDIDATES = 6
+"""Candidates beyond k that are ranked, at least. Their order in the graph is not the exact one."""
 
 
 def graph_vectors(vectors: Floats, metric: Metric) -> Floats:
@@ -106,10 +106,8 @@ class Navigator:
 
         None where the graph does not lead to k rows: the caller then scans.
         """
-        if self.projection is None:
-            return self.graph.search(queries, k, threads)
-        points = self.projection.points(queries)
-        return self.graph.search(points, k + max(EXTRA_CANDIDATES, k), threads)
+        points = queries if self.projection is None else self.projection.points(queries)
+        return self.graph.search(points, k + max(EXTRA_CANDIDATES, k // 2), threads)
 
 
 def points_of(
