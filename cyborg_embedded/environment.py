@@ -28,6 +28,7 @@ from cyborg_embedded.errors import (
     StorageFullError,
 )
 from cyborg_embedded.filecheck import is_short
+from cyborg_embedded.lockfiles import WRITER_SUFFIX
 from cyborg_embedded.locks import FileLock, Gate
 
 if TYPE_CHECKING:
@@ -37,25 +38,13 @@ if TYPE_CHECKING:
 
     ReadTxn = lmdb.Transaction[memoryview]
 
-__all__ = [
-    "Environment",
-    "ReadTransaction",
-    "WriteTransaction",
-    "remove_files",
-    "remove_lock_files",
-    "translated",
-]
+__all__ = ["Environment", "ReadTransaction", "WriteTransaction", "translated"]
 
 T = TypeVar("T")
 
 INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win32" else (64 << 20)
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
-
-LOCK_SUFFIX = "-lock"
-"""LMDB's own lock file. Never opened here: closing any descriptor of it would drop LMDB's locks."""
-WRITER_SUFFIX = "-writer"
-"""The lock file of this library's own writer lock, with the writer's process id in it."""
 
 
 class ReadTransaction:
@@ -250,22 +239,6 @@ class Environment:
         with self._gate.exclusive():
             self._close()
             self._lmdb = self._open_lmdb()
-
-
-def remove_files(path: str) -> None:
-    """Remove the file at `path` and its lock files, the data first: what a crash leaves behind
-    is then no index, but lock files that the next one of that name replaces.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    remove_lock_files(path)
-
-
-def remove_lock_files(path: str) -> None:
-    """Remove the lock files that belong to `path`. Nobody may have it open."""
-    for suffix in (LOCK_SUFFIX, WRITER_SUFFIX):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path + suffix)
 
 
 def check_length(path: str) -> None:

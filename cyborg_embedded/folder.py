@@ -12,8 +12,9 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from cyborg_embedded.environment import remove_files, remove_lock_files, translated
+from cyborg_embedded.environment import translated
 from cyborg_embedded.errors import IndexExistsError, IndexNotFoundError, InvalidInputError
+from cyborg_embedded.lockfiles import remove_files, remove_lock_files
 from cyborg_embedded.locks import FileLock
 from cyborg_embedded.names import EXTENSION, check_name, file_name, fold, name_of_file
 
