@@ -1,0 +1,515 @@
+"""A reader of index files, written from docs/FORMAT.md alone: it shares no code with the library.
+
+`read_index` checks the whole tree of tags and gives back all that an index holds. Where the document
+says that a reader must reject, it raises `RejectedError` with the number of the rule.
+"""
+
+import hashlib
+import hmac
+import itertools
+import json
+import math
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+
+import lmdb
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
+ROOT, TABLE, VECTORS, ITEMS, CONTENTS, METADATA = 1, 2, 3, 4, 5, 6
+IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS = 7, 8, 9, 10, 11, 12
+TABLED = {VECTORS, ITEMS, IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS}
+METRICS = {"euclidean", "squared_euclidean", "cosine", "inner_product"}
+NO_ROW = 0xFFFFFFFF
+
+
+class RejectedError(Exception):
+    """The file breaks a rule of docs/FORMAT.md, "A reader MUST reject"; `rule` is its number."""
+
+    def __init__(self, rule):
+        super().__init__(f"rule {rule}")
+        self.rule = rule
+
+
+def check(sound, rule):
+    """Reject, unless `sound`."""
+    if not sound:
+        raise RejectedError(rule)
+
+
+@dataclass
+class Item:
+    """What one live row holds. `vector` is d floats."""
+
+    id: str
+    row: int
+    vector: tuple
+    metadata: dict | None
+    contents: str | bytes | None
+
+
+@dataclass
+class SavedGraph:
+    """Links by node; codes by row; the projection's three parts as lists of floats."""
+
+    covered: int
+    m: int
+    ef_construction: int
+    max_level: int
+    entry: int
+    rows: tuple
+    levels: bytes
+    level0: list
+    upper: list
+    dimensions: int
+    codes: list
+    basis: tuple
+    offset: tuple
+    scale: tuple
+
+
+@dataclass
+class Index:
+    """One commit of an index, as a reader sees it."""
+
+    root: dict
+    commit_id: bytes
+    items: list
+    graph: SavedGraph | None
+    graph_rejected: int | None
+    """The rule that the saved graph breaks, if there is one and it does."""
+
+    @property
+    def sequence(self):
+        return self.root["sequence"]
+
+
+def read_records(path):
+    """All records of a file that nobody writes to."""
+    options = {"subdir": False, "lib_version": 0, "readonly": True, "lock": False}
+    with lmdb.open(str(path), **options) as environment, environment.begin() as txn:
+        return dict(txn.cursor())
+
+
+def read_index(path, index_key):
+    """The newest commit of the index at `path`. Raises `RejectedError`."""
+    return decode(read_records(path), index_key)
+
+
+def decode(records, index_key):
+    """The commit in these records."""
+    header = read_header(records)
+    keys = derive_keys(index_key, header["salt"])
+    check(hmac.compare_digest(keys["verifier"], header["verifier"]), 5)
+    pages = Pages(records, header, keys["pages"])
+    items = read_items(pages)
+    check_ids(pages, items, keys["ids"])
+    graph, rejected = None, None
+    if pages.root["graph"] is not None:
+        try:
+            graph = read_graph(pages)
+        except RejectedError as error:
+            rejected = error.rule
+    return Index(pages.root, pages.commit_id, items, graph, rejected)
+
+
+def read_header(records):
+    """The fields of the header."""
+    data = records.get(b"\x00", b"")
+    check(data[:16] == b"CYBORG-EMBEDDED\x00", 2)
+    check(data[16:18] == b"\x00\x01", 3)
+    check(len(data) == 112, 4)
+    reserved, page_size, created = struct.unpack(">HIQ", data[18:32])
+    check(reserved == 0 and 256 <= page_size <= 1_048_576, 4)
+    return {
+        "page_size": page_size,
+        "created": created,
+        "index_id": data[32:48],
+        "salt": data[48:80],
+        "verifier": data[80:112],
+        "digest": hashlib.sha256(data).digest(),
+    }
+
+
+def derive_keys(index_key, salt):
+    """Pages key, ids key, verifier."""
+
+    def mac(key, message):
+        return hmac.new(key, message, hashlib.sha256).digest()
+
+    prk = mac(salt, index_key)
+    expanded = {
+        label: mac(prk, b"cyborg-embedded/v1/" + label.encode() + b"\x01")
+        for label in ("pages", "ids", "verifier")
+    }
+    expanded["verifier"] = hashlib.sha256(expanded["verifier"]).digest()
+    return expanded
+
+
+def derive_message_key(pages_key, first_half):
+    """Kx."""
+    block = Cipher(AES(pages_key), ECB()).encryptor().update  # noqa: S305 - a single block, inside CMAC
+    doubled = int.from_bytes(block(bytes(16)), "big") << 1
+    if doubled >> 128:
+        doubled = doubled & ((1 << 128) - 1) ^ 0x87
+    halves = []
+    for counter in (1, 2):
+        message = bytes([0, counter, 0x58, 0]) + first_half
+        halves.append(block((int.from_bytes(message, "big") ^ doubled).to_bytes(16, "big")))
+    return b"".join(halves)
+
+
+class Pages:
+    """The sealed pages of one commit, opened from the root down."""
+
+    def __init__(self, records, header, pages_key):
+        self._records, self._header, self._key = records, header, pages_key
+        self._derived = {}
+        self.page_size = header["page_size"]
+        self.room = self.page_size - 40
+        place = b"\x01" + bytes(8)
+        sealed = self._stored(place)
+        plaintext = self._open(sealed, header["index_id"] + place + header["digest"])
+        self.commit_id = sealed[-16:]
+        self.root = read_root(plaintext, self.room // 16)
+        self._tags = {kind: self._table(kind, table) for kind, table in self.root["tables"].items()}
+
+    def _stored(self, place):
+        sealed = self._records.get(place, b"")
+        check(len(sealed) >= 40, 6)
+        return sealed
+
+    def _open(self, sealed, aad):
+        first = sealed[:12]
+        if first not in self._derived:
+            self._derived[first] = AESGCM(derive_message_key(self._key, first))
+        try:
+            return self._derived[first].decrypt(sealed[12:24], sealed[24:], aad)
+        except InvalidTag:
+            raise RejectedError(8) from None
+
+    def _table(self, kind, table):
+        parts = []
+        for chunk in range(len(table["chunks"]) // 16):
+            tag = table["chunks"][16 * chunk : 16 * chunk + 16]
+            parts.append(self.open_bound(TABLE, (kind << 48) + chunk, tag))
+            full = self.room // 16 * 16
+            check(len(parts[-1]) == min(full, 16 * table["pages"] - chunk * full), 9)
+        tags = b"".join(parts)
+        return [tags[at : at + 16] for at in range(0, len(tags), 16)]
+
+    def count(self, kind):
+        """How many pages of a kind there are."""
+        return len(self._tags.get(kind, ()))
+
+    def open(self, kind, number, length=None):
+        """The plaintext of a page of the page table, of this length if it has a fixed one."""
+        check(number < self.count(kind), 14)
+        plaintext = self.open_bound(kind, number, self._tags[kind][number])
+        check(length is None or len(plaintext) == length, 9)
+        return plaintext
+
+    def open_bound(self, kind, number, tag):
+        """The plaintext of the page with this tag."""
+        place = bytes([kind]) + number.to_bytes(8, "big")
+        sealed = self._stored(place)
+        check(sealed[-16:] == tag, 7)
+        return self._open(sealed, self._header["index_id"] + place)
+
+    def blob(self, kind, length):
+        """All pages of a kind as one byte string."""
+        check(self.count(kind) == -(-length // self.room), 24)
+        lengths = [min(self.room, length - at) for at in range(0, length, self.room)]
+        return b"".join(self.open(kind, page, part) for page, part in enumerate(lengths))
+
+
+def read_messagepack(data, at=0):
+    """The value at an offset, and the offset behind it: what a root may be made of."""
+    check(at < len(data), 10)
+    first = data[at]
+    at += 1
+    if first < 0x80:
+        return first, at
+    if first == 0xC0:
+        return None, at
+    if first & 0xF0 == 0x80 or first in (0xDE, 0xDF):
+        count, at = read_length(data, at, first & 0x0F, {0xDE: 2, 0xDF: 4}.get(first))
+        value = {}
+        for _ in range(count):
+            name, at = read_messagepack(data, at)
+            check(isinstance(name, (int, str)) and name not in value, 10)
+            value[name], at = read_messagepack(data, at)
+        return value, at
+    if 0xCC <= first <= 0xCF:
+        return read_length(data, at, 0, 1 << (first - 0xCC))
+    if first & 0xE0 == 0xA0 or 0xD9 <= first <= 0xDB:
+        width = 1 << (first - 0xD9) if first >= 0xD9 else None
+        count, at = read_length(data, at, first & 0x1F, width)
+        check(at + count <= len(data), 10)
+        try:
+            return data[at : at + count].decode(), at + count
+        except UnicodeDecodeError:
+            raise RejectedError(10) from None
+    check(0xC4 <= first <= 0xC6, 10)
+    count, at = read_length(data, at, 0, 1 << (first - 0xC4))
+    check(at + count <= len(data), 10)
+    return data[at : at + count], at + count
+
+
+def read_length(data, at, short, width):
+    """A number that follows in `width` bytes, or stood in the first one."""
+    if width is None:
+        return short, at
+    check(at + width <= len(data), 10)
+    return int.from_bytes(data[at : at + width], "big"), at + width
+
+
+def take(record, fields):
+    """A map's fields, with defaults: each `name: (is it sound, default or None)`."""
+    check(isinstance(record, dict) and record.keys() <= fields.keys(), 10)
+    taken = {}
+    for name, (is_sound, default) in fields.items():
+        check(name in record or default is not None, 10)
+        taken[name] = record.get(name, default[0] if default else None)
+        check(is_sound(taken[name]), 10)
+    return taken
+
+
+def whole(most):
+    """A test for whole numbers up to `most`."""
+    return lambda value: isinstance(value, int) and 0 <= value <= most
+
+
+def a_map(value):
+    return isinstance(value, dict)
+
+
+def read_root(plaintext, tags_per_chunk):
+    """The root record, with defaults filled in."""
+    record, end = read_messagepack(plaintext)
+    check(end == len(plaintext), 10)
+    root = take(
+        record,
+        {
+            "sequence": (whole(1 << 48), None),
+            "metric": (lambda value: value in METRICS, None),
+            "dimension": (whole(16_384), None),
+            "rows": (whole(1 << 31), (0,)),
+            "live": (whole(1 << 31), (0,)),
+            "ids": (a_map, ({},)),
+            "tables": (a_map, ({},)),
+            "graph": (lambda value: value is None or a_map(value), (None,)),
+        },
+    )
+    count = whole(1 << 48)
+    root["ids"] = take(root["ids"], {"entries": (count, (0,)), "sorted": (count, (0,))})
+    if root["graph"] is not None:
+        fields = {"rows": (whole(1 << 31), None), "bytes": (count, None)}
+        root["graph"] = take(root["graph"], fields | {"dimensions": (whole(16_384), (0,))})
+        check(root["graph"]["rows"] <= root["rows"], 12)
+    check(root["tables"].keys() <= TABLED, 11)
+    fields = {"pages": (count, (0,)), "chunks": (lambda value: isinstance(value, bytes), (b"",))}
+    root["tables"] = {kind: take(table, fields) for kind, table in root["tables"].items()}
+    for table in root["tables"].values():
+        check(len(table["chunks"]) == 16 * -(-table["pages"] // tags_per_chunk), 11)
+    check(root["ids"]["sorted"] <= root["ids"]["entries"] and root["live"] <= root["rows"], 12)
+    check(root["dimension"] or not root["rows"], 12)
+    return root
+
+
+def vector_layout(dimension, page_size):
+    """R, P, and the plaintext bytes of a page (of all but the last of a row, where P > 1)."""
+    row, room = 4 * dimension, page_size - 40
+    room4 = room // 4 * 4
+    if room4 < row:
+        return 1, -(-row // room4), room4
+    best = (Fraction(0), 0)
+    for blocks in range(2, (page_size + 16) // 4096 + 1):
+        rows = (4096 * blocks - 56) // row
+        used = Fraction(rows * row, 4096 * blocks)
+        if used >= Fraction(9, 10):
+            return rows, 1, rows * row
+        best = max(best, (used, rows))
+    rows = best[1] or room // row
+    return rows, 1, rows * row
+
+
+def read_vectors(pages):
+    """The vectors of all rows, live or dead, as bytes."""
+    rows, row_bytes = pages.root["rows"], 4 * pages.root["dimension"]
+    if not rows:
+        return []
+    per_page, per_row, length = vector_layout(pages.root["dimension"], pages.page_size)
+    vectors = []
+    for page in range(0, -(-rows // per_page) * per_row, per_row):
+        lengths = [length] * (per_row - 1) + [row_bytes * per_page - length * (per_row - 1)]
+        together = b"".join(pages.open(VECTORS, page + n, part) for n, part in enumerate(lengths))
+        vectors += [together[at : at + row_bytes] for at in range(0, len(together), row_bytes)]
+    return vectors[:rows]
+
+
+def read_dead(pages):
+    """The rows that are dead."""
+    rows = pages.root["rows"]
+    bits = [pages.open(TOMBSTONES, page, pages.room) for page in range(pages.count(TOMBSTONES))]
+    together = b"".join(bits)
+    dead = {row for row in range(min(rows, 8 * len(together))) if together[row // 8] >> row % 8 & 1}
+    check(rows - len(dead) == pages.root["live"], 15)
+    return dead
+
+
+def read_item_ids(pages):
+    """The ids of all rows, as bytes."""
+    found = []
+    for page in range(-(-pages.root["rows"] // 256)):
+        data = pages.open(ITEM_IDS, page)
+        check(len(data) >= 4, 16)
+        (count,) = struct.unpack_from("<I", data)
+        check(min(pages.root["rows"] - 256 * page, 256) <= count <= 256, 16)
+        at = 4 + 2 * count
+        check(at <= len(data), 17)
+        for length in struct.unpack_from(f"<{count}H", data, 4):
+            check(0 < length <= 1024 and at + length <= len(data), 17)
+            found.append(data[at : at + length])
+            at += length
+    return found[: pages.root["rows"]]
+
+
+def read_items(pages):
+    """All live rows, in their order."""
+    vectors, dead, ids = read_vectors(pages), read_dead(pages), read_item_ids(pages)
+    items = []
+    for row in range(pages.root["rows"]):
+        if row % 32 == 0:
+            data = pages.open(ITEMS, row // 32)
+            offsets = read_offsets(data, min(pages.root["rows"] - row, 32))
+        if row in dead:
+            continue
+        record = data[offsets[row % 32] : offsets[row % 32 + 1]]
+        metadata, contents = read_record(pages, row, record)
+        vector = struct.unpack(f"<{pages.root['dimension']}f", vectors[row])
+        try:
+            items.append(Item(ids[row].decode(), row, vector, metadata, contents))
+        except UnicodeDecodeError:
+            raise RejectedError(21) from None
+    return items
+
+
+def read_offsets(data, wanted):
+    """The offsets of an ITEMS page that has to have so many records."""
+    check(len(data) >= 4, 16)
+    (count,) = struct.unpack_from("<I", data)
+    head = 4 * (count + 2)
+    check(max(wanted, 1) <= count <= 32, 16)
+    check(head <= len(data), 18)
+    offsets = struct.unpack_from(f"<{count + 1}I", data, 4)
+    ends = [head, *offsets, len(data)]
+    check(ends == sorted(ends), 18)
+    return offsets
+
+
+def read_record(pages, row, record):
+    """Metadata and contents of a row."""
+    check(len(record) >= 9, 19)
+    flags, metadata_length, contents_length = struct.unpack_from("<BII", record)
+    check(metadata_length <= 1 << 20 and contents_length <= 64 << 20, 19)
+    middle = 9 + (16 if flags & 4 else metadata_length)
+    check(len(record) == middle + (16 if flags & 8 else contents_length), 19)
+    metadata, contents = record[9:middle], record[middle:]
+    if flags & 4:
+        metadata = read_apart(pages, METADATA, row, metadata, metadata_length)
+    if flags & 8:
+        contents = read_apart(pages, CONTENTS, row, contents, contents_length)
+    try:
+        parsed = json.loads(metadata.decode()) if metadata else None
+        text = contents.decode() if flags & 1 else contents
+    except ValueError:
+        raise RejectedError(21) from None
+    return parsed, text if flags & 3 else None
+
+
+def read_apart(pages, kind, row, tag, length):
+    """Metadata or contents on a page of their own."""
+    plaintext = pages.open_bound(kind, row, tag)
+    check(len(plaintext) >= length, 20)
+    return plaintext[:length]
+
+
+def check_ids(pages, items, ids_key):
+    """See that the id entries lead to the live rows, each to its own, and to nothing else."""
+    entries, in_order = pages.root["ids"]["entries"], pages.root["ids"]["sorted"]
+    per_page = pages.room // 20
+    check(pages.count(IDS) == -(-entries // per_page), 22)
+    data = b"".join(
+        pages.open(IDS, page, 20 * min(per_page, entries - page * per_page))
+        for page in range(pages.count(IDS))
+    )
+    pairs = list(struct.iter_unpack("<16sI", data))
+    first = [blinded for blinded, _ in pairs[:in_order]]
+    check(all(low < high for low, high in itertools.pairwise(first)), 22)
+    check(all(row < pages.root["rows"] or row == NO_ROW for _, row in pairs), 22)
+    check(all(row != NO_ROW for _, row in pairs[:in_order]), 22)
+    found = {blinded: row for blinded, row in dict(pairs).items() if row != NO_ROW}
+    wanted = {
+        hmac.new(ids_key, item.id.encode(), hashlib.sha256).digest()[:16]: item.row
+        for item in items
+    }
+    check(found == wanted, 23)
+
+
+def read_graph(pages):
+    """The saved graph."""
+    record, d = pages.root["graph"], pages.root["dimension"]
+    covered, m = record["rows"], record["dimensions"]
+    codes, floats = [], ()
+    if m:
+        check(m <= pages.room, 24)
+        floats = struct.unpack(f"<{m * (d + 2)}f", pages.blob(PROJECTION, 4 * m * (d + 2)))
+        check(all(map(math.isfinite, floats)), 24)
+        per_page = pages.room // m
+        check(pages.count(NAVIGATION) == -(-covered // per_page), 24)
+        for page in range(pages.count(NAVIGATION)):
+            data = pages.open(NAVIGATION, page, per_page * m)
+            codes += [data[at : at + m] for at in range(0, len(data), m)]
+    links = read_links(pages.blob(GRAPH, record["bytes"]), covered)
+    parts = floats[: d * m], floats[d * m : d * m + m], floats[d * m + m :]
+    return SavedGraph(covered, *links, m, codes[:covered], *parts)
+
+
+def read_links(data, covered):
+    """M, ef_construction, highest level, entry node, rows, levels, links at level 0, and above."""
+    check(len(data) >= 24, 25)
+    version, n, m, ef, max_level, entry = struct.unpack_from("<6I", data)
+    check(version == 1 and 0 < n <= covered and 2 <= m <= 256 and 1 <= ef <= 65_536, 25)
+    check(entry < n and max_level <= 255, 25)
+    levels_at = 24 + 4 * n
+    level0_at = levels_at + n + -n % 4
+    upper_at = level0_at + 4 * n * (1 + 2 * m)
+    check(len(data) >= upper_at, 25)
+    rows, levels = struct.unpack_from(f"<{n}I", data, 24), data[levels_at : levels_at + n]
+    check(len(data) == upper_at + 4 * sum(levels) * (1 + m), 25)
+    ascends = all(low < high for low, high in itertools.pairwise(rows))
+    check(ascends and rows[-1] < covered, 25)
+    check(max(levels) == max_level == levels[entry], 25)
+    level0 = [read_list(data, level0_at + 4 * node * (1 + 2 * m), 2 * m) for node in range(n)]
+    upper, at = [], upper_at
+    for level in levels:
+        lists = [read_list(data, at + 4 * place * (1 + m), m) for place in range(level)]
+        at += 4 * level * (1 + m)
+        upper.append(lists)
+    check(all(link < n for links in level0 for link in links), 25)
+    for lists in upper:
+        for level, links in enumerate(lists, 1):
+            check(all(link < n and levels[link] >= level for link in links), 25)
+    return m, ef, max_level, entry, rows, levels, level0, upper
+
+
+def read_list(data, at, most):
+    """The links of one list."""
+    (count,) = struct.unpack_from("<I", data, at)
+    check(count <= most, 25)
+    return struct.unpack_from(f"<{count}I", data, at + 4)

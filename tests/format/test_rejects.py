@@ -1,0 +1,261 @@
+"""Every rule of "A reader MUST reject" that only a holder of the key can break.
+
+Pages are forged with the key: altered, sealed again, and named by their parents up to the root. The
+independent reader rejects each by the rule that it breaks; the library does not answer from it.
+"""
+
+import os
+import shutil
+import struct
+
+import msgspec
+import numpy as np
+import pytest
+import reader
+from reader import RejectedError, decode, read_records
+from support import KEY, make_index, write_pages
+
+from cyborg_embedded import Client, IntegrityError
+
+DERIVED = {24, 25}
+NAMES = [f"n{number}" for number in range(1100)]
+ROOM = 960
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """The path of an index with pages of every kind, and its records."""
+    folder = tmp_path_factory.mktemp("rejects")
+    make_index(folder, "notes", KEY, dimension=64, metric="cosine", page_size=1000)
+    vectors = np.random.default_rng(8).normal(size=(1100, 64)) * 0.7 ** np.arange(64)
+    metadata = [{"n": number, "m": "m" * (600 * (number == 1))} for number in range(1100)]
+    contents = ["text"] + ["t" * 600] * 2 + [None] * 1097
+    with Client(folder) as client, client.load_index("notes", index_key=KEY) as index:
+        index.upsert(NAMES, vectors, metadata, contents)
+        index.delete(["n5", "n1099"])
+        index.optimize()
+    path = folder / "notes.cyb"
+    return path, read_records(path)
+
+
+class Forger:
+    """Seals what it is given in place of an index's pages, and the tree of tags over them."""
+
+    def __init__(self, records):
+        self.header = reader.read_header(records)
+        self.key = reader.derive_keys(KEY, self.header["salt"])["pages"]
+        self.pages = reader.Pages(records, self.header, self.key)
+        self.records = dict(records)
+        self.tags = {kind: list(tags) for kind, tags in self.pages._tags.items()}
+        self.root = self.pages.root
+
+    def seal(self, kind, number, plaintext, more=b""):
+        place = bytes([kind]) + number.to_bytes(8, "big")
+        nonce = os.urandom(24)
+        aead = reader.AESGCM(reader.derive_message_key(self.key, nonce[:12]))
+        aad = self.header["index_id"] + place + more
+        self.records[place] = nonce + aead.encrypt(nonce[12:], plaintext, aad)
+        return self.records[place][-16:]
+
+    def replace(self, kind, number, change):
+        """Seal what `change` makes of a page's plaintext."""
+        old = bytearray(self.pages.open(kind, number))
+        self.tags[kind][number] = self.seal(kind, number, bytes(change(old) or old))
+
+    def finish(self, change_root=None):
+        """The forged records. `change_root` changes the root in place, or gives its plaintext."""
+        for kind, tags in self.tags.items():
+            span = ROOM // 16
+            parts = [b"".join(tags[at : at + span]) for at in range(0, len(tags), span)]
+            sealed = [self.seal(2, (kind << 48) + n, part) for n, part in enumerate(parts)]
+            self.root["tables"][kind] = {"pages": len(tags), "chunks": b"".join(sealed)}
+        encode = msgspec.msgpack.encode
+        plaintext = change_root(self.root) if change_root else None
+        self.seal(1, 0, plaintext or encode(self.root), self.header["digest"])
+        return self.records
+
+
+def put(layout, at, *values):
+    """A change that packs values at an offset."""
+    return lambda data: struct.pack_into(layout, data, at, *values)
+
+
+def cut(data):
+    return data[:-1]
+
+
+def record_of(slot, layout, shift, *values):
+    """A change to the record of one row of an ITEMS page."""
+
+    def change(data):
+        (start,) = struct.unpack_from("<I", data, 4 + 4 * slot)
+        struct.pack_into(layout, data, start + shift, *values)
+
+    return change
+
+
+def update(*names, **values):
+    """A change to the root, or to a map in it."""
+
+    def change(root):
+        for name in names:
+            root = root[name]
+        root.update(values)
+
+    return change
+
+
+def links(node, *values):
+    """A change to the start of the list of a node at level 0, on the page that has it."""
+    at = 24 + 4 * 1098 + 1098 + 2 + 4 * node * 33
+    return (reader.GRAPH, at // ROOM, put(f"<{len(values)}I", at % ROOM, *values))
+
+
+def bad_root(**values):
+    return lambda root: msgspec.msgpack.encode({**root, **values})
+
+
+VECTORS, ITEMS, IDS, TOMBSTONES = reader.VECTORS, reader.ITEMS, reader.IDS, reader.TOMBSTONES
+GRAPH, PROJECTION, ITEM_IDS = reader.GRAPH, reader.PROJECTION, reader.ITEM_IDS
+PAGES = {
+    "short vectors": (9, (VECTORS, 0, cut)),
+    "short ids": (9, (IDS, 1, cut)),
+    "long ids": (9, (IDS, 1, lambda data: data + data[:20])),
+    "one more dead row": (15, (TOMBSTONES, 0, put("<B", 0, 0x21 | 1))),
+    "no ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 0))),
+    "257 ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 257))),
+    "too few ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 3))),
+    "no items": (16, (ITEMS, 0, put("<I", 0, 0))),
+    "33 items": (16, (ITEMS, 0, put("<I", 0, 33))),
+    "too few items": (16, (ITEMS, 0, put("<I", 0, 3))),
+    "an empty id": (17, (ITEM_IDS, 0, put("<H", 4, 0))),
+    "a long id": (17, (ITEM_IDS, 0, put("<H", 4, 1025))),
+    "ids beyond the page": (17, (ITEM_IDS, 0, put("<5H", 4, *[1024] * 5))),
+    "offsets that descend": (18, (ITEMS, 0, put("<I", 8, 0))),
+    "an offset before the records": (18, (ITEMS, 0, put("<I", 4, 4))),
+    "an offset beyond the page": (18, (ITEMS, 0, put("<I", 4 + 4 * 32, 1 << 20))),
+    "long metadata in a short record": (19, (ITEMS, 0, record_of(2, "<I", 1, 500))),
+    "metadata above the limit": (19, (ITEMS, 0, record_of(1, "<I", 1, (1 << 20) + 1))),
+    "contents above the limit": (19, (ITEMS, 0, record_of(2, "<I", 5, (64 << 20) + 1))),
+    "an empty record": (19, (ITEMS, 0, lambda data: put("<I", 8, *data[4:5])(data))),
+    "metadata longer than its page": (20, (ITEMS, 0, record_of(1, "<I", 1, 5000))),
+    "contents longer than their page": (20, (ITEMS, 0, record_of(2, "<I", 5, 5000))),
+    "an id that is no text": (21, (ITEM_IDS, 0, put("<B", 4 + 2 * 256, 0xFF))),
+    "a text that is none": (21, (ITEMS, 0, record_of(0, "<B", 9 + 15, 0xFF))),
+    "metadata that is no JSON": (21, (ITEMS, 0, record_of(0, "<B", 9, ord("x")))),
+    "short tombstones": (9, (TOMBSTONES, 0, lambda data: data[:100])),
+    "long tombstones": (9, (TOMBSTONES, 0, lambda data: data + data)),
+    "an id of a row too far": (22, (IDS, 0, put("<I", 16, 1100))),
+    "an id of a dead row": (23, (IDS, 0, put("<I", 16, 5))),
+    "an id of another's row": (23, (IDS, 0, put("<I", 16, 77))),
+    "an infinite projection": (24, (PROJECTION, 0, put("<f", 0, float("inf")))),
+    "another graph version": (25, (GRAPH, 0, put("<I", 0, 2))),
+    "no nodes": (25, (GRAPH, 0, put("<I", 4, 0))),
+    "too many nodes": (25, (GRAPH, 0, put("<I", 4, 1101))),
+    "one node less": (25, (GRAPH, 0, put("<I", 4, 1097))),
+    "M of 1": (25, (GRAPH, 0, put("<I", 8, 1))),
+    "no ef_construction": (25, (GRAPH, 0, put("<I", 12, 0))),
+    "another highest level": (25, (GRAPH, 0, put("<I", 16, 9))),
+    "an entry beyond the nodes": (25, (GRAPH, 0, put("<I", 20, 1098))),
+    "rows out of order": (25, (GRAPH, 0, put("<2I", 24, 1, 0))),
+    "too many links": (25, links(0, 33)),
+    "a link to nowhere": (25, links(0, 1, 1098)),
+}
+ROOTS = {
+    "no map": (10, lambda _: b"\x90"),
+    "bytes behind it": (10, lambda root: msgspec.msgpack.encode(root) + b"\xc0"),
+    "cut": (10, lambda root: msgspec.msgpack.encode(root)[:-1]),
+    "unknown field": (10, bad_root(more=1)),
+    "unknown metric": (10, bad_root(metric="manhattan")),
+    "sequence is text": (10, bad_root(sequence="1")),
+    "negative rows": (10, bad_root(rows=-1)),
+    "too many rows": (10, bad_root(rows=(1 << 31) + 1)),
+    "too many dimensions": (10, bad_root(dimension=16_385)),
+    "a table of a kind that has none": (11, bad_root(tables={5: {"pages": 0, "chunks": b""}})),
+    "a chunk too many": (11, bad_root(tables={3: {"pages": 1, "chunks": bytes(32)}})),
+    "half a chunk's tag": (11, bad_root(tables={3: {"pages": 1, "chunks": bytes(8)}})),
+    "more sorted than entries": (12, update("ids", sorted=1200)),
+    "more live than rows": (12, update(live=1101)),
+    "rows without a dimension": (12, update(dimension=0)),
+    "ids that are not sorted": (22, update("ids", sorted=1102)),
+    "an entry less": (9, update("ids", entries=1101)),
+    "too many entries": (22, update("ids", entries=1200)),
+    "more rows than pages": (14, update(rows=1200)),
+    "one live row more": (15, update(live=1099)),
+    "a graph of more rows": (12, update("graph", rows=1101)),
+    "a graph too long": (24, update("graph", bytes=1)),
+    "m above room": (24, update("graph", dimensions=961)),
+}
+
+
+def forged(case, change):
+    forger = Forger(case[1])
+    if isinstance(change, tuple):
+        forger.replace(*change)
+        return forger.finish()
+    return forger.finish(change)
+
+
+@pytest.fixture
+def attacked(case, tmp_path):
+    """A copy of the index, to be overwritten."""
+    path = tmp_path / "forged" / "notes.cyb"
+    path.parent.mkdir()
+    shutil.copyfile(case[0], path)
+    return path
+
+
+CASES = {**PAGES, **ROOTS}
+
+
+def test_honest_forgery(case):
+    """Pages that are sealed again as they were are read as before, so it is the change that counts."""
+    forger = Forger(case[1])
+    forger.replace(ITEMS, 0, lambda data: data)
+    again, before = decode(forger.finish(), KEY), decode(case[1], KEY)
+    assert (again.items, again.graph) == (before.items, before.graph)
+    assert before.graph_rejected is None
+    assert before.graph.dimensions
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reader_rejects(case, name):
+    """The independent reader rejects what breaks a rule, and names the rule."""
+    rule, change = CASES[name]
+    records = forged(case, change)
+    if rule in DERIVED:
+        assert decode(records, KEY).graph_rejected == rule
+    else:
+        with pytest.raises(RejectedError) as caught:
+            decode(records, KEY)
+        assert caught.value.rule == rule
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_library_rejects(case, attacked, name):
+    """The library does not answer from what breaks a rule, or does without the saved graph."""
+    rule, change = CASES[name]
+    write_pages(attacked, forged(case, change))
+    errors = []
+    with Client(attacked.parent) as client:
+        try:
+            index = client.load_index("notes", index_key=KEY)
+        except IntegrityError:
+            return
+        with index:
+            probe = np.ones(64)
+            steps = (
+                lambda: index.query(probe, top_k=3, include=["distance"]),
+                lambda: index.get(NAMES),
+                index.list_ids,
+            )
+            for step in steps:
+                try:
+                    step()
+                except IntegrityError as error:
+                    errors.append(error)
+            if rule in DERIVED:
+                assert not errors
+                assert index.describe()["indexed_rows"] == 0
+            else:
+                assert errors
