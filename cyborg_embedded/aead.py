@@ -102,19 +102,30 @@ class Opener:
             aead = self._derived[first_half] = derive(self._key, first_half)
         return aead
 
-    def open(self, sealed: memoryview, aad: bytes) -> bytes:
-        """The plaintext of `sealed`. Raises `TagMismatchError`; nothing unauthenticated leaks."""
-        if len(sealed) < OVERHEAD:
-            raise TagMismatchError
-        aead = self._aead(bytes(sealed[:HALF]))
-        return aead.decrypt(sealed[HALF:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+    def open(self, sealed: memoryview, tag: bytes, aad: bytes) -> bytes:
+        """The plaintext of `sealed`, which has to carry this very tag.
 
-    def open_into(self, sealed: memoryview, aad: bytes, out: Buffer) -> None:
+        What is opened is a copy that ends in the expected tag: `sealed` may be memory that others
+        can write to, and whatever they write meanwhile, only the expected message opens. Raises
+        `TagMismatchError`; nothing unauthenticated leaks.
+        """
+        nonce, message = parts(sealed, tag)
+        return self._aead(nonce[:HALF]).decrypt(nonce[HALF:], message, aad)
+
+    def open_into(self, sealed: memoryview, tag: bytes, aad: bytes, out: Buffer) -> None:
         """Opens `sealed` into `out`, a writable buffer of exactly `len(sealed) - OVERHEAD` bytes.
 
-        Raises `TagMismatchError`; `out` then holds nothing that may be used.
+        As `open`. After a `TagMismatchError` `out` holds nothing that may be used.
         """
-        if len(sealed) != memoryview(out).nbytes + OVERHEAD:
+        into = flat(out)
+        if len(sealed) != len(into) + OVERHEAD:
             raise TagMismatchError
-        aead = self._aead(bytes(sealed[:HALF]))
-        aead.decrypt_into(sealed[HALF:NONCE_BYTES], sealed[NONCE_BYTES:], aad, flat(out))
+        nonce, message = parts(sealed, tag)
+        self._aead(nonce[:HALF]).decrypt_into(nonce[HALF:], message, aad, into)
+
+
+def parts(sealed: memoryview, tag: bytes) -> tuple[bytes, bytes]:
+    """The nonce, and the ciphertext with the expected tag behind it, as private copies."""
+    if len(sealed) < OVERHEAD:
+        raise TagMismatchError
+    return bytes(sealed[:NONCE_BYTES]), b"".join((sealed[NONCE_BYTES:-TAG_BYTES], tag))

@@ -226,7 +226,7 @@ def encode_object(metadata: object, position: int) -> bytes:
         message = f"metadata is longer than {MAX_METADATA_BYTES} bytes as JSON"
         raise InvalidInputError(message, item=position)
     many = encoded.count(b"{") + encoded.count(b"[") > MAX_METADATA_DEPTH
-    if many and depth(metadata) > MAX_METADATA_DEPTH:
+    if many and deeper_than(MAX_METADATA_DEPTH, metadata):
         message = f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels"
         raise InvalidInputError(message, item=position)
     return encoded
@@ -238,13 +238,15 @@ def not_json(position: int) -> InvalidInputError:
     return InvalidInputError(message, item=position)
 
 
-def depth(value: object) -> int:
-    """How many objects and arrays are nested in `value`, itself included."""
-    if isinstance(value, dict):
-        return 1 + max(map(depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(depth, value), default=0)
-    return 0
+def deeper_than(levels: int, value: object) -> bool:
+    """Whether more than so many objects and arrays are nested in `value`, itself included."""
+    inside: list[object] = [value]
+    for _ in range(levels + 1):
+        nested = [each for each in inside if isinstance(each, (dict, list))]
+        inside = []
+        for each in nested:
+            inside.extend(each.values() if isinstance(each, dict) else each)
+    return bool(nested)
 
 
 def as_floats(value: object, position: int | None) -> Vectors:

@@ -30,6 +30,8 @@ class IndexInfo(TypedDict):
     """What can be told of an index without its key."""
 
     name: str
+    index_id: str
+    """32 hex digits that no other index has, whatever its name. Without the key, only a claim."""
     format_version: int
     created: dt.datetime
     file_bytes: int
@@ -160,6 +162,7 @@ class Client:
         created = dt.datetime.fromtimestamp(header.created, dt.timezone.utc)
         return {
             "name": check_name(name),
+            "index_id": header.index_id.hex(),
             "format_version": FORMAT_VERSION,
             "created": created,
             "file_bytes": os.stat(path).st_size,

@@ -96,8 +96,11 @@ def candidates(
     if len(live) <= k:
         return [live] * len(queries)
     expanded = expand(queries, rows, norms, metric)
+    unsure = np.flatnonzero(alive & (norms < TRUSTED_SQUARE)) if metric == "cosine" else live[:0]
     if len(live) < len(alive):
         expanded[:, ~alive] = np.inf
+    # Rows that the stand-in says nothing of are measured in any case, and count for nothing here.
+    expanded[:, unsure] = np.inf
     lengths = np.sqrt(squared_norms(queries).astype(np.float64))
     longest = 1.0 if metric == "cosine" else float(np.sqrt(norms[live].max(), dtype=np.float64))
     n = queries.shape[1] + 8
@@ -105,20 +108,22 @@ def candidates(
     kth = np.partition(expanded, k - 1, axis=1)[:, k - 1].astype(np.float64)
     # The last term stands for what float32 loses below its smallest normal number.
     reach = kth + 4 * gamma * (lengths + longest) ** 2 + n * SMALLEST_NORMAL
-    return [np.flatnonzero(row <= limit) for row, limit in zip(expanded, reach, strict=True)]
+    near = [np.flatnonzero(row <= limit) for row, limit in zip(expanded, reach, strict=True)]
+    if not len(unsure) and np.isfinite(reach).all():
+        return near
+    return [np.union1d(found[alive[found]], unsure) for found in near]
 
 
 def expand(queries: Floats, rows: Floats, norms: Floats, metric: Metric) -> Floats:
-    """A monotone stand-in for the distance, (m, n): one matrix product."""
+    """A monotone stand-in for the distance, (m, n): one matrix product.
+
+    Under cosine it says nothing of rows whose squared norm is below `TRUSTED_SQUARE`.
+    """
     products: Floats = queries @ rows.T
     if metric == "inner_product":
         return np.negative(products, out=products)
     if metric == "cosine":
-        # Norms below float32's smallest normal square are as good as random here: no stand-in.
-        lengths = np.sqrt(norms)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            products /= -lengths
-        products[:, norms < TRUSTED_SQUARE] = -np.inf
+        products /= -np.sqrt(np.maximum(norms, TRUSTED_SQUARE))
         return products
     products *= np.float32(-2)
     products += norms

@@ -81,7 +81,7 @@ class Environment:
         """
         self.path = path
         self._pid = os.getpid()
-        self._gate = Gate()
+        self.gate = Gate()
         self._writer_thread = threading.Lock()
         self._writer_file = FileLock(path + WRITER_SUFFIX, create=True)
         self._lmdb: lmdb.Environment | None = None
@@ -98,17 +98,15 @@ class Environment:
         """Whether it was opened by another process, of which this one is a fork."""
         return self._pid != os.getpid()
 
-    def after_fork(self) -> None:
-        """In the child: drop the copy of a lock that a thread of the parent may hold."""
-        self._writer_file.release()
-
     def close(self) -> None:
         """Close the file once all transactions have ended. Calls from then on: `ClosedError`."""
-        if self.inherited:
-            # Threads of the parent may have been inside the gate when it forked.
-            self._gate = Gate()
-        with self._gate.exclusive():
+        with self.gate.exclusive():
             self._close()
+
+    def abandon(self) -> None:
+        """In a forked child: close its copy. No transaction was running when it was forked."""
+        self._writer_file.release()
+        self._close()
 
     def _close(self) -> None:
         environment, self._lmdb = self._lmdb, None
@@ -126,7 +124,7 @@ class Environment:
                     mode=0o600,
                     create=False,
                     max_readers=MAX_READERS,
-                    max_spare_txns=1,
+                    max_spare_txns=0,  # one kept for later would be ended by a forked child
                     lib_version=0,
                 )
             except lmdb.MemoryError:
@@ -164,28 +162,28 @@ class Environment:
             raise better from error
         finally:
             txn.abort()
-            self._gate.leave()
+            self.gate.leave()
 
     def _begin_read(self) -> ReadTxn:
         """A transaction inside the gate; the caller ends both."""
         reopened = False
         while True:
             self._live()
-            self._gate.enter()
+            self.gate.enter()
             try:
                 with translated():
                     return self._live().begin(buffers=True)
             except lmdb.MapResizedError:
-                self._gate.leave()
+                self.gate.leave()
                 self._resize(0)
             except lmdb.PanicError:
-                self._gate.leave()
+                self.gate.leave()
                 if reopened:
                     raise
                 self._reopen()
                 reopened = True
             except BaseException:
-                self._gate.leave()
+                self.gate.leave()
                 raise
 
     @contextlib.contextmanager
@@ -211,7 +209,7 @@ class Environment:
         with translated():
             while True:
                 try:
-                    with self._gate.shared(), self._live().begin(write=True, buffers=True) as txn:
+                    with self.gate.shared(), self._live().begin(write=True, buffers=True) as txn:
                         self._check_still_named()
                         return work(WriteTransaction(txn))
                 except lmdb.MapFullError:
@@ -232,11 +230,11 @@ class Environment:
             raise ClosedError(message)
 
     def _resize(self, size: int) -> None:
-        with self._gate.exclusive():
+        with self.gate.exclusive():
             self._live().set_mapsize(size)
 
     def _reopen(self) -> None:
-        with self._gate.exclusive():
+        with self.gate.exclusive():
             self._close()
             self._lmdb = self._open_lmdb()
 
@@ -284,6 +282,7 @@ FOREIGN: Translation = (FormatError, "the file is not an index of this library")
 CROWDED: Translation = (LockedError, "too many simultaneous readers of one index")
 FORBIDDEN: Translation = (ReadOnlyError, "no permission to write here")
 FULL: Translation = (StorageFullError, "no room to write: disk, quota or file-size limit")
+# LMDB calls a write that was cut short an input/output error.
 BY_TYPE: dict[type[Exception], Translation] = {
     lmdb.CorruptedError: DAMAGED,
     lmdb.PageNotFoundError: DAMAGED,
@@ -295,4 +294,4 @@ BY_TYPE: dict[type[Exception], Translation] = {
 }
 BY_CODE: dict[int, Translation] = dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), FORBIDDEN
-) | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL)
+) | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), FULL)

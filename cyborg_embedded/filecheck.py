@@ -15,7 +15,7 @@ from cyborg_embedded.errors import FormatError
 __all__ = ["is_short"]
 
 PAGE_HEADER = 16
-META = struct.Struct("=II8x8xI36x48xQQ")
+META = struct.Struct("=II8x8xI44x48xQQ")
 """mm_magic, mm_version, (mm_address, mm_mapsize), mm_dbs[0].md_pad = page size, the rest of the
 two trees, mm_last_pg, mm_txnid."""
 MAGIC = 0xBEEFC0DE

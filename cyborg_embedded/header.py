@@ -35,6 +35,8 @@ __all__ = ["HEADER_KEY", "Header", "decode_header", "encode_header", "new_header
 HEADER_KEY = b"\x00"
 """The header's key in LMDB. Every sealed page's key starts with its kind, which is never 0."""
 MAGIC = b"CYBORG-EMBEDDED\0"
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999, where calendars end."""
 PREFIX = struct.Struct(">16sH")
 LAYOUT = struct.Struct(">16sHHIQ16s32s32s")
 
@@ -94,7 +96,7 @@ def decode_header(data: bytes) -> Header:
         message = f"the header has {len(data)} bytes, not {LAYOUT.size}"
         raise FormatError(message)
     _, _, reserved, page_size, created, index_id, salt, verifier = LAYOUT.unpack(data)
-    if reserved or not MIN_PAGE_SIZE <= page_size <= MAX_PAGE_SIZE:
+    if reserved or created > LAST_SECOND or not MIN_PAGE_SIZE <= page_size <= MAX_PAGE_SIZE:
         message = "the header has a value that this version does not allow"
         raise FormatError(message)
     return Header(page_size, created, index_id, salt, verifier, sha256(data))

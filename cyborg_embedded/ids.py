@@ -219,9 +219,10 @@ class IdCache:
         per_page = entries_per_page(view.page_size)
         if len(tags) // TAG_BYTES != -(-record.entries // per_page):
             raise malformed(0)
-        # What is sorted changes seldom: keep it where its pages are the same as before.
+        # What is sorted changes seldom, and then every page with it: the whole pages of it tell.
         whole = record.sorted // per_page * TAG_BYTES
-        same = self._count.sorted == record.sorted and self._tags[:whole] == tags[:whole]
+        same = whole > 0 and self._count.sorted == record.sorted
+        same = same and self._tags[:whole] == tags[:whole]
         first = record.sorted // per_page if same else 0
         entries = np.empty(record.entries - first * per_page, ENTRY)
         for page in range(first, len(tags) // TAG_BYTES):

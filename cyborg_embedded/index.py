@@ -53,6 +53,8 @@ class IndexDescription(TypedDict):
     deleted_rows: int
     """Rows that still take room in the file."""
     sequence: int
+    index_id: str
+    """32 hex digits that no other index has, whatever its name."""
     format_version: int
     page_size: int
     file_bytes: int
@@ -243,6 +245,7 @@ class EncryptedIndex:
             "indexed_rows": int(state.alive[:covered].sum()),
             "deleted_rows": root.rows - root.live,
             "sequence": root.sequence,
+            "index_id": store.header.index_id.hex(),
             "format_version": FORMAT_VERSION,
             "page_size": store.header.page_size,
             "file_bytes": os.stat(store.environment.path).st_size,

@@ -47,22 +47,39 @@ def optimize(session: Session) -> None:
     made = next_navigator(session, state, navigator)
     if made is None:
         return
+    base = navigator if navigator is not None else made
+    first = base.graph.covered if base.projection is made.projection and base is not made else 0
+    if not save(session, state, made, first):
+        # Another handle has saved one in between: its codes are not to be built on.
+        save(session, state, made, 0)
+
+
+def save(session: Session, state: State, made: Navigator, first: int) -> bool:
+    """Save a navigator over the rows of `state`, of which those below `first` have their codes in
+    the file. False, and nothing saved, if what is there is not what `state` has.
+    """
     saved = made.saved()
-    # Codes that are in the file already, under the same projection, stay.
-    kept = navigator is not None and made.projection is navigator.projection
-    first = navigator.graph.covered if kept and navigator is not None else 0
     codes = codes_of(session, state, made.projection, first)
 
-    def save(view: WriteView, _: State) -> list[list[bytes]]:
+    def write(view: WriteView, newest: State) -> list[bytes] | None:
+        if first and derived_tags(newest) != derived_tags(state):
+            return None
         save_graph(view, saved, codes, first)
-        return [view.fresh_tags(kind) for kind in DERIVED]
+        return [b"".join(view.fresh_tags(kind)) for kind in DERIVED]
 
-    tags = session.write(save)
+    tags = session.write(write)
+    if tags is None:
+        return False
     with session.read() as (newest, _):
-        # Unless another process has saved one in between.
-        found = [newest.snapshot.tags.get(kind, b"") for kind in DERIVED]
-        if found == [b"".join(part) for part in tags]:
+        # Unless yet another one has been saved since.
+        if derived_tags(newest) == tags:
             newest.navigator.adopt(made, state.deaths)
+    return True
+
+
+def derived_tags(state: State) -> list[bytes]:
+    """The tags of the pages that a navigator is restored from."""
+    return [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
 
 
 def next_navigator(session: Session, state: State, navigator: Navigator | None) -> Navigator | None:

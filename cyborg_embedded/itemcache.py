@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ItemCache"]
 
 DEFAULT_BYTES = 32 << 20
-MOST_IDS = 1 << 17
+MOST_ID_PAGES = 512
 
 
 class Page(Protocol):
@@ -81,19 +81,22 @@ class ItemCache:
     def __init__(self) -> None:
         self._pages = PageCache(PageKind.ITEMS, ItemPage, DEFAULT_BYTES)
         self._id_pages = PageCache(PageKind.ITEM_IDS, ItemIdPage, DEFAULT_BYTES)
-        self._ids: dict[int, str] = {}
+        self._ids: dict[int, tuple[bytes, dict[int, str]]] = {}
 
     def id(self, view: ReadView, row: int) -> str:
         """The id of a row. Raises `IntegrityError`."""
-        # A row has one id for ever, so what was read under any commit is right under all.
-        known = self._ids.get(row)
-        if known is None:
-            page = self._id_pages.page(view, row // IDS_PER_PAGE)
-            known = page.id(row % IDS_PER_PAGE).decode()
-            if len(self._ids) >= MOST_IDS:
+        number, slot = divmod(row, IDS_PER_PAGE)
+        tag = view.snapshot.tag(PageKind.ITEM_IDS, number)
+        known = self._ids.get(number)
+        if known is None or known[0] != tag:
+            if len(self._ids) >= MOST_ID_PAGES:
                 self._ids.clear()
-            self._ids[row] = known
-        return known
+            known = self._ids[number] = (tag, {})
+        text = known[1].get(slot)
+        if text is None:
+            text = self._id_pages.page(view, number).text(slot)
+            known[1][slot] = text
+        return text
 
     def payload(self, view: ReadView, row: int, *, metadata: bool, contents: bool) -> Payload:
         """The payload of a row; what is not asked for is left empty. Raises `IntegrityError`."""

@@ -38,6 +38,8 @@ class ItemIdPage:
         """Raises `IntegrityError` if the page contradicts itself."""
         self._data = data
         self.number = number
+        if len(data) < COUNT.size:
+            raise self._malformed()
         (self.count,) = COUNT.unpack_from(data)
         start = COUNT.size + 2 * self.count
         if not 0 < self.count <= IDS_PER_PAGE or start > len(data):
@@ -63,6 +65,18 @@ class ItemIdPage:
         end = int(self._ends[slot])
         return self._data[end - int(self._lengths[slot]) : end]
 
+    def text(self, slot: int) -> str:
+        """One id as text. Raises `IntegrityError`."""
+        try:
+            return self.id(slot).decode()
+        except UnicodeDecodeError:
+            raise self._malformed() from None
+
+    def check_count(self, rows: int) -> None:
+        """See that it has the ids of so many rows. Raises `IntegrityError`."""
+        if self.count != rows:
+            raise self._malformed()
+
     def ids(self) -> list[bytes]:
         """All ids of the page."""
         return [self.id(slot) for slot in range(self.count)]
@@ -73,8 +87,11 @@ def append_item_ids(view: WriteView, first_row: int, ids: Sequence[bytes]) -> No
     if not ids:
         return
     page, kept = divmod(first_row, IDS_PER_PAGE)
-    known = ItemIdPage(view.open(PageKind.ITEM_IDS, page), page).ids()[:kept] if kept else []
-    together = [*known, *ids]
+    together = list(ids)
+    if kept:
+        known = ItemIdPage(view.open(PageKind.ITEM_IDS, page), page)
+        known.check_count(kept)
+        together = [*known.ids(), *ids]
     for start in range(0, len(together), IDS_PER_PAGE):
         part = together[start : start + IDS_PER_PAGE]
         head = struct.pack(f"<I{len(part)}H", len(part), *map(len, part))

@@ -45,6 +45,11 @@ HAS_TEXT = 1
 HAS_BYTES = 2
 METADATA_APART = 4
 CONTENTS_APART = 8
+FLAGS = frozenset(
+    kind | apart
+    for kind in (0, HAS_TEXT, HAS_BYTES)
+    for apart in (0, METADATA_APART, CONTENTS_APART, METADATA_APART | CONTENTS_APART)
+)
 FIXED = struct.Struct("<BII")
 COUNT = struct.Struct("<I")
 
@@ -107,6 +112,7 @@ def write_items(view: WriteView, rows: int, payloads: Mapping[int, Payload]) -> 
         builder = PageBuilder()
         if first < rows:
             old = ItemPage(view.open(PageKind.ITEMS, page), page)
+            old.check_count(min(rows - first, ROWS_PER_PAGE))
             for slot in range(old.count):
                 row = first + slot
                 if row in payloads:
@@ -137,6 +143,8 @@ class ItemPage:
         """Raises `IntegrityError` if the page contradicts itself."""
         self._data = data
         self.number = number
+        if len(data) < COUNT.size:
+            raise self._malformed()
         (self.count,) = COUNT.unpack_from(data)
         head = COUNT.size * (self.count + 2)
         if not 0 < self.count <= ROWS_PER_PAGE or head > len(data):
@@ -153,11 +161,15 @@ class ItemPage:
         message = "malformed"
         return IntegrityError(message, kind="ITEMS", number=self.number)
 
+    def check_count(self, rows: int) -> None:
+        """See that it has the records of so many rows. Raises `IntegrityError`."""
+        if self.count != rows:
+            raise self._malformed()
+
     def record(self, slot: int) -> bytes:
         """The bytes of one record. Raises `IntegrityError` for a slot that is not there."""
-        if slot >= self.count:
-            raise self._malformed()
-        return self._data[self._offsets[slot] : self._offsets[slot + 1]]
+        start, end = self._bounds(slot)
+        return self._data[start:end]
 
     def _bounds(self, slot: int) -> tuple[int, int]:
         if slot >= self.count:
@@ -179,7 +191,9 @@ class ItemPage:
         metadata_start = start + FIXED.size
         contents_start = metadata_start + metadata_end
         if (
-            metadata_length > MAX_METADATA_BYTES
+            flags not in FLAGS
+            or (not flags & (HAS_TEXT | HAS_BYTES) and contents_length)
+            or metadata_length > MAX_METADATA_BYTES
             or contents_length > MAX_CONTENTS_BYTES
             or contents_start + contents_end != end
         ):

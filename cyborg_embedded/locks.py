@@ -21,8 +21,11 @@ from cyborg_embedded.errors import LockedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FileLock", "Gate"]
+__all__ = ["DESCRIPTORS", "FileLock", "Gate"]
 
+DESCRIPTORS = threading.Lock()
+"""Held while a descriptor is opened and noted, and by whoever forks: no child may inherit one that
+it does not know of."""
 POLL_SECONDS = (0.001, 0.05)
 """First and longest pause between two tries at a file lock."""
 
@@ -64,7 +67,15 @@ class Gate:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Enter alone."""
+        """Enter alone, for the length of a with block."""
+        self.enter_alone()
+        try:
+            yield
+        finally:
+            self.leave_alone()
+
+    def enter_alone(self) -> None:
+        """Enter alone; `leave_alone` follows."""
         with self._changed:
             self._waiting += 1
             try:
@@ -74,12 +85,12 @@ class Gate:
             finally:
                 self._waiting -= 1
                 self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._exclusive = False
-                self._changed.notify_all()
+
+    def leave_alone(self) -> None:
+        """Leave after `enter_alone`."""
+        with self._changed:
+            self._exclusive = False
+            self._changed.notify_all()
 
 
 class FileLock:
@@ -110,6 +121,10 @@ class FileLock:
             pause = min(2 * pause, longest)
 
     def _try(self, *, exclusive: bool) -> bool:
+        with DESCRIPTORS:
+            return self._try_now(exclusive=exclusive)
+
+    def _try_now(self, *, exclusive: bool) -> bool:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW if self._create else os.O_RDONLY
         fd = os.open(self._path, flags | os.O_CLOEXEC, 0o600)
         try:

@@ -5,8 +5,8 @@ followed by that very key; the root's AAD also covers SHA-256 of the header. A p
 if its tag is the one that its parent names: the root for chunks of the page table, the page table
 for the kinds in `TABLED`, the item record for long contents and metadata. The parents were opened
 the same way, so a page that was moved, swapped, dropped, cut or replaced by an older or foreign
-version of itself never opens. The tag is compared before decryption, and nothing is parsed before
-it is authenticated.
+version of itself never opens: authentication is against the expected tag, not the stored one.
+Nothing is parsed before it is authenticated.
 
 This module knows no kind of page but the root and the page table.
 """
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["PageCipher", "ReadView", "Sealed", "WriteView"]
 
 PAGE_KEY = struct.Struct(">BQ")
-Sealed = tuple[memoryview, bytes]
-"""A page as stored, as a view of the map, and its AAD."""
+Sealed = tuple[memoryview, bytes, bytes]
+"""A page as stored, as a view of the map; the tag that its parent names; its AAD."""
 
 
 class PageCipher:
@@ -66,15 +66,16 @@ class PageCipher:
 
     def open_root(self, txn: ReadTransaction) -> tuple[Root, bytes]:
         """The root and its tag. Raises `IntegrityError`."""
-        sealed = txn.get(PAGE_KEY.pack(PageKind.ROOT, 0))
-        if sealed is None or len(sealed) < OVERHEAD:
+        found = txn.get(PAGE_KEY.pack(PageKind.ROOT, 0))
+        if found is None or len(found) < OVERHEAD:
             message = "missing"
             raise IntegrityError(message, kind="ROOT", number=0)
+        tag = bytes(found[-TAG_BYTES:])
         try:
-            plaintext = self.opener.open(sealed, self.aad(PageKind.ROOT, 0))
+            plaintext = self.opener.open(found, tag, self.aad(PageKind.ROOT, 0))
         except TagMismatchError:
             raise damaged(PageKind.ROOT, 0) from None
-        return decode_root(plaintext, self.header.page_size), bytes(sealed[-TAG_BYTES:])
+        return decode_root(plaintext, self.header.page_size), tag
 
 
 class ReadView:
@@ -101,9 +102,8 @@ class ReadView:
 
     def open_bound(self, kind: PageKind, number: int, tag: bytes) -> bytes:
         """The plaintext of the page that has this very tag. Raises `IntegrityError`."""
-        sealed, aad = self._sealed(kind, number, tag)
         try:
-            return self._cipher.opener.open(sealed, aad)
+            return self._cipher.opener.open(*self._sealed(kind, number, tag))
         except TagMismatchError:
             raise damaged(kind, number) from None
 
@@ -114,23 +114,18 @@ class ReadView:
         )
 
     def open_each_into(self, kind: PageKind, pages: list[int], outs: list[Buffer]) -> None:
-        """`open_into` for several pages, in one loop without a call for each step of it."""
-        get, opener, pack = self._txn.get, self._cipher.opener, PAGE_KEY.pack
-        index_id, tag_of = self._cipher.header.index_id, self._tag
+        """`open_into` for several pages, with less around each of them."""
+        open_into, sealed, tag = self._cipher.opener.open_into, self._sealed, self._tag
         for number, out in zip(pages, outs, strict=True):
-            key = pack(kind, number)
-            sealed = get(key)
-            if sealed is None or sealed[-TAG_BYTES:] != tag_of(kind, number):
-                raise damaged(kind, number)
             try:
-                opener.open_into(sealed, index_id + key, out)
+                open_into(*sealed(kind, number, tag(kind, number)), out)
             except TagMismatchError:
                 raise damaged(kind, number) from None
 
     def sealed_run(self, kind: PageKind, first: int, last: int) -> list[Sealed]:
-        """Pages `first` to `last` - 1 of the page table as stored, each with its AAD.
+        """Pages `first` to `last` - 1 of the page table, still sealed.
 
-        Their tags are the expected ones; they are still to be opened. Raises `IntegrityError`.
+        Raises `IntegrityError` for one that is missing.
         """
         return [self._sealed(kind, page, self._tag(kind, page)) for page in range(first, last)]
 
@@ -153,9 +148,7 @@ class ReadView:
         if sealed is None:
             message = "missing"
             raise IntegrityError(message, kind=kind.name, number=number)
-        if sealed[-TAG_BYTES:] != tag:
-            raise damaged(kind, number)
-        return sealed, self._cipher.header.index_id + key
+        return sealed, tag, self._cipher.header.index_id + key
 
 
 class WriteView(ReadView):

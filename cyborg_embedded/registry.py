@@ -5,21 +5,24 @@ handles share an environment by inode, and the last one to let go closes it. Whi
 process holds a shared flock on the data file itself; whoever deletes or replaces the file needs it
 exclusively, and so notices every other process that has the file open.
 
-After a fork the child may not touch what it inherited: its handles refuse (`Environment` compares
-process ids), its copies of lock descriptors are closed, and opening the index again makes a new
-environment.
+A fork waits until no transaction runs. Then the child can close its copies of environments without
+touching their shared lock tables, where a running transaction would be taken for ended: its handles
+refuse from then on, and opening an index again makes a new environment. In the parent nothing has
+happened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.environment import Environment, translated
-from cyborg_embedded.locks import FileLock
+from cyborg_embedded.errors import FormatError
+from cyborg_embedded.locks import DESCRIPTORS, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,22 +53,45 @@ class Registry:
         self.lock = threading.Lock()
         self.files: dict[Inode, Shared] = {}
 
-    def after_fork(self) -> None:
-        """In the child: nobody holds the lock, and the parent's locks are the parent's alone."""
-        self.lock = threading.Lock()
+    def before_fork(self) -> None:
+        """Wait until nothing is being opened, closed, read or written, and keep it so."""
+        self.lock.acquire()
+        DESCRIPTORS.acquire()
         for shared in self.files.values():
+            shared.environment.gate.enter_alone()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        for shared in self.files.values():
+            shared.environment.gate.leave_alone()
+        DESCRIPTORS.release()
+        self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Close all copies. The parent's files and locks stay as they are."""
+        for shared in self.files.values():
+            shared.environment.abandon()
             shared.presence.release()
-            shared.environment.after_fork()
+        self.files.clear()
+        DESCRIPTORS.release()
+        self.lock.release()
 
 
 registry = Registry()
-os.register_at_fork(after_in_child=registry.after_fork)
+os.register_at_fork(
+    before=registry.before_fork,
+    after_in_parent=registry.after_fork_in_parent,
+    after_in_child=registry.after_fork_in_child,
+)
 
 
 def inode_of(path: str) -> Inode:
-    """What identifies the file at `path`. Raises `FileNotFoundError`."""
-    stat = os.stat(path)
-    return (stat.st_dev, stat.st_ino)
+    """What identifies the file at `path`. Raises `FileNotFoundError`, `FormatError`."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        message = "what has the name of an index is not a file"
+        raise FormatError(message)
+    return (status.st_dev, status.st_ino)
 
 
 def acquire(path: str, *, timeout: float) -> Environment:
@@ -74,12 +100,14 @@ def acquire(path: str, *, timeout: float) -> Environment:
     Raises `FileNotFoundError`, `FormatError` (not LMDB, or truncated), `LockedError`.
     """
     with registry.lock, translated():
-        shared = registry.files.get(inode_of(path))
-        if shared is not None and shared.environment.inherited:
-            # Closing it here leaves the parent's alone, and must come before opening it anew:
-            # it drops this process's record locks on LMDB's lock file.
-            shared.close()
-            shared = None
+        inode = inode_of(path)
+        for known, other in list(registry.files.items()):
+            if other.environment.path == path and known != inode:
+                # Its file was replaced behind its back. The lock files are the same ones, and
+                # closing it later would drop the locks of the new environment.
+                del registry.files[known]
+                other.close()
+        shared = registry.files.get(inode)
         if shared is None:
             presence = FileLock(path, create=False)
             presence.acquire(exclusive=False, timeout=timeout)
@@ -98,7 +126,7 @@ def release(environment: Environment) -> None:
     """Give up one `acquire`; the last one closes the file."""
     with registry.lock:
         shared = registry.files.get(environment.inode)
-        if shared is None or shared.environment is not environment or environment.inherited:
+        if shared is None or shared.environment is not environment:
             return
         shared.users -= 1
         if not shared.users:

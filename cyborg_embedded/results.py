@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import msgspec
 import numpy as np
 
-from cyborg_embedded.errors import InvalidInputError
+from cyborg_embedded.errors import IntegrityError, InvalidInputError
+from cyborg_embedded.items import ROWS_PER_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Item", "Result", "check_include", "describe_rows", "in_order", "list_ids"]
 
-json_decoder = msgspec.json.Decoder()
+metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class Item(TypedDict, total=False):
@@ -58,11 +59,16 @@ def describe_rows(
     results: list[Result] = [{"id": items.id(view, row)} for row in rows]
     for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
-        if metadata:
-            result["metadata"] = json_decoder.decode(payload.metadata) if payload.metadata else None
-        if contents:
-            given = payload.contents
-            result["contents"] = given if given is None or not payload.is_text else given.decode()
+        try:
+            if metadata:
+                given = payload.metadata
+                result["metadata"] = metadata_decoder.decode(given) if given else None
+            if contents:
+                held = payload.contents
+                result["contents"] = held if held is None or not payload.is_text else held.decode()
+        except ValueError:
+            message = "the item of a row is not what it should be"
+            raise IntegrityError(message, kind="ITEMS", number=row // ROWS_PER_PAGE) from None
     if "vector" in include and state.pool is not None and len(rows):
         for result, vector in zip(results, state.pool.rows(view, np.array(rows)), strict=True):
             result["vector"] = vector.copy()

@@ -105,7 +105,7 @@ def decode_root(data: bytes, page_size: int) -> Root:
     """The root in an authenticated plaintext. Raises `IntegrityError` if it contradicts itself."""
     try:
         root = decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         message = "malformed"
         raise IntegrityError(message, kind="ROOT", number=0) from error
     per_chunk = tags_per_chunk(page_size)
@@ -118,6 +118,7 @@ def decode_root(data: bytes, page_size: int) -> Root:
         root.ids.sorted > root.ids.entries
         or root.live > root.rows
         or (root.rows and not root.dimension)
+        or (root.graph is not None and root.graph.rows > root.rows)
     ):
         message = "the row counts contradict each other"
         raise IntegrityError(message, kind="ROOT", number=0)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.aead import TAG_BYTES
+from cyborg_embedded.errors import IntegrityError, RollbackError
+from cyborg_embedded.itemids import IDS_PER_PAGE
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import load_graph
 from cyborg_embedded.navigator import Navigator
@@ -113,6 +115,8 @@ def advance(view: ReadView, older: State | None, page_size: int) -> State:
     snapshot = view.snapshot
     root = snapshot.root
     before = older.snapshot if older is not None else None
+    if older is not None:
+        check_successor(snapshot, older)
     pool = older.pool if older is not None else None
     if pool is None and root.dimension:
         pool = VectorPool(VectorLayout.of(root.dimension, page_size))
@@ -129,3 +133,28 @@ def advance(view: ReadView, older: State | None, page_size: int) -> State:
     same = older is not None and not any(snapshot.changed(before, kind) for kind in DERIVED)
     navigator = older.navigator if older is not None and same else NavigatorSlot()
     return State(snapshot, alive, pool, navigator)
+
+
+def check_successor(snapshot: Snapshot, older: State) -> None:
+    """See that a commit has all rows of an older one: rows are only ever appended.
+
+    A diverged copy of the index is authentic, and may have the greater sequence; but the pages
+    that both filled with different rows are different, and what is held of them in memory would
+    be wrong. Raises `RollbackError`.
+    """
+    before, rows = older.snapshot, older.root.rows
+    grown = snapshot.root.rows - rows
+    layout = older.pool.layout if older.pool is not None else None
+    kept = {PageKind.ITEM_IDS: divmod(rows, IDS_PER_PAGE)}
+    if layout is not None:
+        full, rest = divmod(rows, layout.rows_per_page)
+        kept[PageKind.VECTORS] = (full * layout.pages_per_row, rest)
+    for kind, (full, rest) in kept.items():
+        # The page that is not full yet changes with every row that it gets, and only then.
+        pages = full + (rest > 0 and grown == 0)
+        old, new = before.tags.get(kind, b""), snapshot.tags.get(kind, b"")
+        if grown < 0 or old[: pages * TAG_BYTES] != new[: pages * TAG_BYTES]:
+            message = "the index on disk is not a successor of what this handle has already read"
+            raise RollbackError(
+                message, sequence=snapshot.root.sequence, expected=before.root.sequence
+            )

@@ -37,9 +37,10 @@ def bury(view: WriteView, rows: NDArray[np.int64], page_size: int) -> None:
     for page in range(view.pages(PageKind.TOMBSTONES), int(pages.max()) + 1):
         view.seal(PageKind.TOMBSTONES, page, bytes(length))
     for page in np.unique(pages).tolist():
-        bits = bytearray(view.open(PageKind.TOMBSTONES, page))
+        bits = np.empty(length, np.uint8)
+        view.open_into(PageKind.TOMBSTONES, page, bits)
         inside = rows[pages == page] - page * 8 * length
-        flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+        flags = np.unpackbits(bits, bitorder="little")
         flags[inside] = 1
         view.seal(PageKind.TOMBSTONES, page, np.packbits(flags, bitorder="little"))
 
@@ -58,7 +59,8 @@ def load_alive(
     for page in changed:
         start = page * span
         stop = min(start + span, rows)
-        bits = np.frombuffer(view.open(PageKind.TOMBSTONES, page), np.uint8)
+        bits = np.empty(page_bytes(page_size), np.uint8)
+        view.open_into(PageKind.TOMBSTONES, page, bits)
         flags = np.unpackbits(bits, bitorder="little")[: max(stop - start, 0)]
         alive[start:stop] = flags == 0
     return alive

@@ -22,6 +22,7 @@ import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.distance import squared_norms
+from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.streaming import stream_pages
 
@@ -278,8 +279,12 @@ class VectorPool:
         page = np.empty(layout.rows_per_page * layout.dimension, np.float32)
         view.open_into(PageKind.VECTORS, group, page[layout.span(0)])
         start = int(frames.slot[group]) * layout.rows_per_page
-        fresh = page.reshape(layout.rows_per_page, layout.dimension)[have:wanted]
-        frames.matrix[start + have : start + wanted] = fresh
+        fresh = page.reshape(layout.rows_per_page, layout.dimension)
+        known = frames.matrix[start : start + have]
+        if (known.view(np.uint32) != fresh[:have].view(np.uint32)).any():
+            message = "rows that have been read before are not the same"
+            raise IntegrityError(message, kind="VECTORS", number=group)
+        frames.matrix[start + have : start + wanted] = fresh[have:wanted]
         frames.valid[group] = wanted
 
     def _norm(self, frames: Frames, groups: NDArray[np.int64]) -> None:

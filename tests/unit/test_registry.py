@@ -1,0 +1,321 @@
+"""One environment for each open file of a process, through handles, forks and removal."""
+
+import os
+
+import pytest
+from unit_harness import KEY, PagedStore, child, run_child
+
+from cyborg_embedded import registry
+from cyborg_embedded.errors import ClosedError, CyborgError, FormatError, LockedError
+from cyborg_embedded.root import Root
+from cyborg_embedded.store import PageStore
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = str(tmp_path / "x.cyb")
+    PageStore.create(path, KEY, Root(sequence=1, metric="euclidean", dimension=2))
+    return path
+
+
+def sequence(environment_or_store):
+    with environment_or_store.read(None) as view:
+        return view.snapshot.root.sequence
+
+
+def readable(environment):
+    with environment.read() as txn:
+        return txn.get(b"\x00") is not None
+
+
+def test_handles_share_an_environment(path):
+    """Two handles of a process on one file share its environment; the last one closes it."""
+    first = registry.acquire(path, timeout=1)
+    second = registry.acquire(path, timeout=1)
+    assert first is second
+    registry.release(first)
+    assert readable(second)
+    registry.release(second)
+    with pytest.raises(ClosedError):
+        readable(second)
+    registry.release(second)
+    third = registry.acquire(path, timeout=1)
+    assert third is not first
+    assert readable(third)
+    registry.release(third)
+
+
+def test_handles_share_by_inode(path, tmp_path):
+    """Another path to the same file is the same file: LMDB must not open it twice."""
+    linked = str(tmp_path / "linked.cyb")
+    os.link(path, linked)
+    first = registry.acquire(path, timeout=1)
+    second = registry.acquire(linked, timeout=1)
+    assert first is second
+    registry.release(first)
+    registry.release(second)
+
+
+def test_failed_acquire_leaves_nothing(tmp_path):
+    """A file that cannot be opened is not remembered, and its lock is not kept."""
+    path = str(tmp_path / "bad.cyb")
+    with open(path, "wb") as file:
+        file.write(bytes(20000))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(FormatError):
+            registry.acquire(path, timeout=0)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with registry.exclusively(path, timeout=0):
+        pass
+    with pytest.raises(FileNotFoundError):
+        registry.acquire(path + ".missing", timeout=0)
+
+
+OPENER = """
+import sys
+from cyborg_embedded import registry
+environment = registry.acquire(sys.argv[1], timeout=5)
+print("ready", flush=True)
+sys.stdin.readline()
+registry.release(environment)
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_exclusively_refuses_while_another_process_has_the_file(path):
+    """While another process has the file open, nobody gets it alone; own handles stay usable."""
+    ours = registry.acquire(path, timeout=1)
+    with child(OPENER, path) as other:
+        with pytest.raises(LockedError), registry.exclusively(path, timeout=0.01):
+            pytest.fail("got the file alone")
+        assert readable(ours)
+        with ours.writer(1):
+            ours.write(lambda txn: txn.put(b"\xff", b"still works"))
+        again = registry.acquire(path, timeout=1)
+        assert again is ours
+        registry.release(again)
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "closed\n"
+        with registry.exclusively(path, timeout=1), pytest.raises(ClosedError):
+            readable(ours)
+    registry.release(ours)
+
+
+def test_refused_exclusive_keeps_the_presence(path):
+    """After a refusal this process still counts as having the file open, to other processes."""
+    ours = registry.acquire(path, timeout=1)
+    with child(OPENER, path), pytest.raises(LockedError), registry.exclusively(path, timeout=0):
+        pass
+    script = """
+    import sys
+    from cyborg_embedded import registry
+    from cyborg_embedded.errors import LockedError
+    try:
+        with registry.exclusively(sys.argv[1], timeout=0.01):
+            print("alone")
+    except LockedError:
+        print("locked")
+    """
+    assert run_child(script, path) == "locked"
+    registry.release(ours)
+    assert run_child(script, path) == "alone"
+
+
+def test_exclusively_closes_own_handles(path):
+    """Whoever has the file alone has closed this process's handles, and others wait outside."""
+    ours = registry.acquire(path, timeout=1)
+    script = """
+    import sys
+    from cyborg_embedded import registry
+    from cyborg_embedded.errors import LockedError
+    try:
+        registry.acquire(sys.argv[1], timeout=0.01)
+        print("opened")
+    except LockedError:
+        print("locked")
+    """
+    with registry.exclusively(path, timeout=1):
+        with pytest.raises(ClosedError):
+            readable(ours)
+        assert run_child(script, path) == "locked"
+    registry.release(ours)
+    assert run_child(script, path) == "opened"
+    again = registry.acquire(path, timeout=1)
+    assert readable(again)
+    registry.release(ours)
+    assert readable(again), "releasing a dead handle closed a living one"
+    registry.release(again)
+
+
+def test_exclusively_wants_the_file_to_exist(path):
+    """Having a missing file alone is FileNotFoundError."""
+    with pytest.raises(FileNotFoundError), registry.exclusively(path + ".missing", timeout=0):
+        pass
+
+
+def test_replaced_file_is_another_file(path, tmp_path):
+    """After the file at a path was replaced, opening gives the new one or says why it cannot yet."""
+    ours = registry.acquire(path, timeout=1)
+    other = str(tmp_path / "other.cyb")
+    PageStore.create(other, KEY, Root(sequence=1, metric="cosine", dimension=3))
+    os.rename(other, path)
+    try:
+        store = PageStore.open(path, KEY, timeout=1)
+    except CyborgError:
+        # A clear refusal will do as long as the old handle is there.
+        registry.release(ours)
+        store = PageStore.open(path, KEY, timeout=1)
+    assert store.environment is not ours
+    with store.read(None) as view:
+        assert view.snapshot.root.metric == "cosine"
+    store.close()
+    registry.release(ours)
+
+
+FORK = """
+import os, sys
+from cyborg_embedded import Client, ClosedError
+client, key = Client(sys.argv[1]), bytes(32)
+index = client.create_index("notes", index_key=key, dimension=2)
+index.upsert(["a"], [[1, 2]])
+second = client.load_index("notes", index_key=key)
+pid = os.fork()
+if pid == 0:
+    status = 1
+    try:
+        for inherited in (index, second):
+            for call in (
+                lambda: inherited.get(["a"]),
+                lambda: inherited.query([1, 2]),
+                lambda: inherited.upsert(["x"], [[0, 0]]),
+                lambda: inherited.delete(["a"]),
+            ):
+                try:
+                    call()
+                except ClosedError as error:
+                    assert "fork" in str(error), error
+                else:
+                    raise SystemExit("an inherited handle went on")
+        own = client.load_index("notes", index_key=key)
+        own.upsert(["b"], [[3, 4]])
+        assert own.list_ids() == ["a", "b"]
+        index.close()
+        assert own.list_ids() == ["a", "b"]
+        second.close()
+        own.upsert(["c"], [[5, 6]])
+        own.close()
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+assert os.waitpid(pid, 0)[1] == 0
+assert index.list_ids() == ["a", "b", "c"]
+index.upsert(["d"], [[7, 8]])
+assert second.list_ids() == ["a", "b", "c", "d"]
+index.close()
+assert second.list_ids() == ["a", "b", "c", "d"]
+second.close()
+client.delete_index("notes", index_key=key)
+print("fine")
+"""
+
+
+def test_fork(tmp_path):
+    """A forked child's inherited handles refuse and say why; its own work, and the parent's too."""
+    assert run_child(FORK, tmp_path / "folder") == "fine"
+
+
+FORK_WHILE_OPEN = """
+import os, sys
+from cyborg_embedded import Client, LockedError
+client, key = Client(sys.argv[1]), bytes(32)
+index = client.create_index("notes", index_key=key, dimension=2)
+to_child, from_parent = os.pipe()
+to_parent, from_child = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.close(from_parent)
+    os.close(to_parent)
+    own = client.load_index("notes", index_key=key) if sys.argv[2] == "opens" else None
+    os.write(from_child, b"x")
+    os.read(to_child, 1)
+    os._exit(0)
+os.close(to_child)
+assert os.read(to_parent, 1) == b"x"
+try:
+    client.delete_index("notes", index_key=key, lock_timeout=0.01)
+    print("deleted")
+except LockedError:
+    index.upsert(["a"], [[1, 2]])
+    assert index.list_ids() == ["a"]
+    print("locked")
+os.close(from_parent)
+os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.parametrize(("what", "outcome"), [("opens", "locked"), ("idles", "deleted")])
+def test_a_living_child_and_the_parents_lock(tmp_path, what, outcome):
+    """A child that opened the index keeps it from being deleted; one that merely lives does not."""
+    assert run_child(FORK_WHILE_OPEN, tmp_path / "folder", what) == outcome
+
+
+FORK_BESIDE_THREADS = """
+import os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+from cyborg_embedded import Client
+client, key = Client(sys.argv[1]), bytes(32)
+index = client.create_index("notes", index_key=key, dimension=2)
+index.upsert(["a"], [[1, 2]])
+done = threading.Event()
+
+def read():
+    while not done.is_set():
+        index.query([1, 2])
+        time.sleep(0.0005)
+
+def write():
+    while not done.is_set():
+        index.upsert(["w"], [[1, 3]], metadata=[{"n": 1}])
+        time.sleep(0.0005)
+
+threads = [threading.Thread(target=work, daemon=True) for work in (read, read, write)]
+for thread in threads:
+    thread.start()
+for _ in range(6):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(15)
+        status = 1
+        try:
+            own = client.load_index("notes", index_key=key, lock_timeout=30)
+            own.upsert(["c"], [[3, 4]])
+            assert set(own.list_ids()) >= {"a", "c"}
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+done.set()
+for thread in threads:
+    thread.join()
+assert set(index.list_ids()) == {"a", "w", "c"}
+print("fine")
+"""
+
+
+def test_fork_beside_threads(tmp_path):
+    """A child forked while threads read and write opens the index anew and never hangs."""
+    assert run_child(FORK_BESIDE_THREADS, tmp_path / "folder") == "fine"
+
+
+def test_stores_share_and_close(tmp_path):
+    """Closing one store leaves another on the same file at work, and both see all commits."""
+    with PagedStore(tmp_path / "y.cyb") as paged:
+        other = PageStore.open(paged.path, KEY, timeout=1)
+        assert sequence(other) == 1
+        other.close()
+        with paged.read() as view:
+            assert view.snapshot.root.sequence == 1
