@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ItemCache"]
 
 DEFAULT_BYTES = 32 << 20
-MOST_ID_PAGES = 512
+MOST_ID_PAGES = 8192
 
 
 class Page(Protocol):
@@ -80,23 +80,20 @@ class ItemCache:
 
     def __init__(self) -> None:
         self._pages = PageCache(PageKind.ITEMS, ItemPage, DEFAULT_BYTES)
-        self._id_pages = PageCache(PageKind.ITEM_IDS, ItemIdPage, DEFAULT_BYTES)
-        self._ids: dict[int, tuple[bytes, dict[int, str]]] = {}
+        # Asked ten times by every query: no lock, no order of use, all dropped when it is full.
+        self._id_pages: dict[int, tuple[bytes, ItemIdPage]] = {}
 
     def id(self, view: ReadView, row: int) -> str:
         """The id of a row. Raises `IntegrityError`."""
         number, slot = divmod(row, IDS_PER_PAGE)
         tag = view.snapshot.tag(PageKind.ITEM_IDS, number)
-        known = self._ids.get(number)
+        known = self._id_pages.get(number)
         if known is None or known[0] != tag:
-            if len(self._ids) >= MOST_ID_PAGES:
-                self._ids.clear()
-            known = self._ids[number] = (tag, {})
-        text = known[1].get(slot)
-        if text is None:
-            text = self._id_pages.page(view, number).text(slot)
-            known[1][slot] = text
-        return text
+            page = ItemIdPage(view.open(PageKind.ITEM_IDS, number), number)
+            if len(self._id_pages) >= MOST_ID_PAGES:
+                self._id_pages.clear()
+            known = self._id_pages[number] = (tag, page)
+        return known[1].text(slot)
 
     def payload(self, view: ReadView, row: int, *, metadata: bool, contents: bool) -> Payload:
         """The payload of a row; what is not asked for is left empty. Raises `IntegrityError`."""
@@ -105,6 +102,5 @@ class ItemCache:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._ids.clear()
-        self._pages.clear()
         self._id_pages.clear()
+        self._pages.clear()
