@@ -95,6 +95,8 @@ def batch_from_arrays(ids: object, vectors: object, metadata: object, contents: 
     """The batch in parallel sequences; `vectors` is (n, dimension)."""
     id_list = as_list(ids, "ids", None)
     matrix = as_floats(vectors, None)
+    if not id_list and not matrix.size:
+        matrix = np.empty((0, 0), np.float32)
     if matrix.ndim != 2 or len(matrix) != len(id_list):
         message = "vectors must be two-dimensional, with one row for each id"
         raise InvalidInputError(message)
@@ -258,7 +260,7 @@ def as_floats(value: object, position: int | None) -> Vectors:
     if given.dtype.kind not in "fiu":
         message = "vectors must be real numbers, all of one length"
         raise InvalidInputError(message, item=position)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         # A copy: the caller's array may change between the check and the write.
         return np.array(given, np.float32, order="C")
 

@@ -157,6 +157,9 @@ class EncryptedIndex:
     ) -> list[Any]:
         """The `top_k` items nearest to each query, nearest first, ties by id.
 
+        Exact before `optimize`; after it, up to the graph's recall, which also goes for which of
+        many equally near items are found.
+
         One vector (dimension,) gives a list of `Result`, a matrix (m, dimension) a list of m lists.
         A result is a dict with `id` and what `include` names of `distance`, `metadata`,
         `contents`, `vector`. There are min(top_k, len(index)) of them, always. Distances are

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator", "graph_vectors"]
 
-EXTRA_CANDIDATES = 6
+EXTRA_CANDIDATES = 10
 """Candidates beyond k that are ranked, at least. Their order in the graph is not the exact one."""
 
 

@@ -32,6 +32,8 @@ from cyborg_embedded.root import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from cyborg_embedded.environment import ReadTransaction, WriteTransaction
@@ -68,8 +70,7 @@ class PageCipher:
         """The root and its tag. Raises `IntegrityError`."""
         found = txn.get(PAGE_KEY.pack(PageKind.ROOT, 0))
         if found is None or len(found) < OVERHEAD:
-            message = "missing"
-            raise IntegrityError(message, kind="ROOT", number=0)
+            raise missing(PageKind.ROOT, 0)
         tag = bytes(found[-TAG_BYTES:])
         try:
             plaintext = self.opener.open(found, tag, self.aad(PageKind.ROOT, 0))
@@ -109,35 +110,21 @@ class ReadView:
 
     def open_into(self, kind: PageKind, number: int, out: Buffer) -> None:
         """Opens a page of the page table into a writable buffer of exactly its length."""
-        self.open_sealed_into(
-            kind, number, self._sealed(kind, number, self._tag(kind, number)), out
-        )
+        self.open_each_into(kind, [number], [out])
 
-    def open_each_into(self, kind: PageKind, pages: list[int], outs: list[Buffer]) -> None:
+    def open_each_into(self, kind: PageKind, pages: list[int], outs: Sequence[Buffer]) -> None:
         """`open_into` for several pages, with less around each of them."""
-        open_into, sealed, tag = self._cipher.opener.open_into, self._sealed, self._tag
+        get, tag, pack, kind_number = self._txn.get, self._tag, PAGE_KEY.pack, int(kind)
+        open_into, index_id = self._cipher.opener.open_into, self._cipher.header.index_id
         for number, out in zip(pages, outs, strict=True):
+            key = pack(kind_number, number)
+            sealed = get(key)
+            if sealed is None:
+                raise missing(kind, number)
             try:
-                open_into(*sealed(kind, number, tag(kind, number)), out)
+                open_into(sealed, tag(kind, number), index_id + key, out)
             except TagMismatchError:
                 raise damaged(kind, number) from None
-
-    def sealed_run(self, kind: PageKind, first: int, last: int) -> list[Sealed]:
-        """Pages `first` to `last` - 1 of the page table, still sealed.
-
-        Raises `IntegrityError` for one that is missing.
-        """
-        return [self._sealed(kind, page, self._tag(kind, page)) for page in range(first, last)]
-
-    def open_sealed_into(self, kind: PageKind, number: int, sealed: Sealed, out: Buffer) -> None:
-        """Opens one of a `sealed_run` into a writable buffer of exactly its length.
-
-        Other threads than that of the transaction may call it while the transaction lasts.
-        """
-        try:
-            self._cipher.opener.open_into(*sealed, out)
-        except TagMismatchError:
-            raise damaged(kind, number) from None
 
     def _tag(self, kind: PageKind, number: int) -> bytes:
         return self.snapshot.tag(kind, number)
@@ -146,8 +133,7 @@ class ReadView:
         key = PAGE_KEY.pack(kind, number)
         sealed = self._txn.get(key)
         if sealed is None:
-            message = "missing"
-            raise IntegrityError(message, kind=kind.name, number=number)
+            raise missing(kind, number)
         return sealed, tag, self._cipher.header.index_id + key
 
 
@@ -214,6 +200,8 @@ class WriteView(ReadView):
         tables = dict(self.root.tables)
         for kind in self._counts:
             tags[kind], tables[kind] = self._finish_table(kind)
+            if not tables[kind].pages:
+                del tags[kind], tables[kind]
         root = msgspec.structs.replace(
             self.root, tables=tables, sequence=self.snapshot.root.sequence + 1
         )
@@ -243,6 +231,12 @@ class WriteView(ReadView):
         for chunk in range(count, -(-old.pages // per_chunk)):
             self.drop_bound(PageKind.TABLE, chunk_number(kind, chunk))
         return bytes(tags), TableRecord(pages, bytes(chunks))
+
+
+def missing(kind: PageKind, number: int) -> IntegrityError:
+    """The error for a page that its parent names and that is not there."""
+    message = "missing"
+    return IntegrityError(message, kind=kind.name, number=number)
 
 
 def damaged(kind: PageKind, number: int) -> IntegrityError:

@@ -36,7 +36,7 @@ STEP = 16
 MOST_SHARE = 0.75
 """A projection to more than this share of the dimensions does not pay for its ranking."""
 MEASURED_QUERIES = 512
-NEIGHBOURS, CANDIDATES = 10, 12
+NEIGHBOURS, CANDIDATES = 10, 14
 WANTED_RECALL = 0.995
 """Of the 10 true neighbours of sample rows, among the 14 nearest in the projection. Real queries
 are further from the rows than the rows from each other, and get more candidates."""

@@ -87,7 +87,7 @@ os.register_at_fork(
 
 def inode_of(path: str) -> Inode:
     """What identifies the file at `path`. Raises `FileNotFoundError`, `FormatError`."""
-    status = os.stat(path)
+    status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         message = "what has the name of an index is not a file"
         raise FormatError(message)

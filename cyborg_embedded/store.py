@@ -124,7 +124,7 @@ class PageStore:
     def _load_table(self, view: ReadView, kind: PageKind, older: Snapshot | None) -> bytes:
         table = view.snapshot.root.table(kind)
         if older is not None and older.root.table(kind) == table:
-            return older.tags[kind]
+            return older.tags.get(kind, b"")
         span = tags_per_chunk(self.header.page_size) * TAG_BYTES
         known = b"" if older is None else older.root.table(kind).chunks
         parts = []

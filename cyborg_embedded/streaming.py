@@ -1,10 +1,9 @@
-"""Opening many pages at once, on all cores, past any cache."""
+"""Opening many pages at once, past any cache, while others are being used."""
 
 from __future__ import annotations
 
-import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from cyborg_embedded.model import PageKind
-    from cyborg_embedded.pages import ReadView, Sealed
+    from cyborg_embedded.pages import ReadView
 
 __all__ = ["stream_pages"]
 
 STREAM_BYTES = 1 << 19
 """Plaintext that a thread holds at once: what stays in its core's cache."""
+BLOCKS = 3
+"""One being filled, the others being consumed."""
 
 
 def stream_pages(
@@ -36,24 +37,30 @@ def stream_pages(
 
     Pages belong together in units of `unit`; `span` gives the elements of `dtype` that the
     plaintext of page i is, counted from page 0. `consume` gets the number of a first page and the
-    elements from there on, in any order, on several threads, in memory that is used again when it
+    elements from there on, in any order, on other threads, in memory that is used again when it
     returns. Raises `IntegrityError`.
     """
     size = span(unit - 1).stop * np.dtype(dtype).itemsize
     step = unit * max(1, STREAM_BYTES // size)
-    own = threading.local()
+    free: SimpleQueue[NDArray[Any]] = SimpleQueue()
+    for _ in range(BLOCKS):
+        free.put(np.empty(span(step - 1).stop, dtype))
 
-    def work(first: int, sealed: list[Sealed]) -> None:
-        if not hasattr(own, "block"):
-            own.block = np.empty(span(step - 1).stop, dtype)
-        for place, page in enumerate(sealed):
-            view.open_sealed_into(kind, first + place, page, own.block[span(place)])
-        consume(first, own.block[: span(len(sealed) - 1).stop])
+    def work(first: int, count: int, block: NDArray[Any]) -> None:
+        try:
+            consume(first, block[: span(count - 1).stop])
+        finally:
+            free.put(block)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # One thread opens, since each page is a short call that lets go of the GIL: several of them
+    # would mostly wait for each other. What is done with a block is a few long calls.
+    with ThreadPoolExecutor(BLOCKS - 1) as pool:
         pending = []
         for first in range(0, pages, step):
-            sealed = view.sealed_run(kind, first, min(first + step, pages))
-            pending.append(pool.submit(work, first, sealed))
+            numbers = list(range(first, min(first + step, pages)))
+            block = free.get()
+            places = [block[span(place)] for place in range(len(numbers))]
+            view.open_each_into(kind, numbers, places)
+            pending.append(pool.submit(work, first, len(numbers), block))
         for job in pending:
             job.result()

@@ -133,7 +133,7 @@ def stream_vectors(
     rows: int,
     consume: Callable[[int, NDArray[np.float32]], None],
 ) -> None:
-    """Open all pages of the first `rows` rows, past any pool, on all cores.
+    """Open all pages of the first `rows` rows, past any pool.
 
     `consume` gets the number of a first row and the vectors (n, dimension) from there on; see
     `stream_pages`.
