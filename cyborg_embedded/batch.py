@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.items import Payload
 from cyborg_embedded.model import (
@@ -260,8 +261,10 @@ def as_floats(value: object, position: int | None) -> Vectors:
     if given.dtype.kind not in "fiu":
         message = "vectors must be real numbers, all of one length"
         raise InvalidInputError(message, item=position)
+    # A copy: the caller's array may change between the check and the write.
+    if given.dtype == np.float32:
+        return given.copy(order="C")
     with np.errstate(all="ignore"):
-        # A copy: the caller's array may change between the check and the write.
         return np.array(given, np.float32, order="C")
 
 
@@ -279,13 +282,12 @@ def check_dimension(vectors: Vectors, dimension: int) -> None:
 def check_vectors(vectors: Vectors, metric: Metric) -> None:
     """Refuse what distances cannot be computed with: NaN, infinity, a norm that overflows, and,
     under cosine, a norm of zero."""
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        norms = np.einsum("ij,ij->i", vectors, vectors)
+    norms = squared_norms(vectors)
     # NaN compares as false, so this catches it too.
-    bad = ~(norms <= MAX_SQUARED_NORM)
-    if bad.any():
+    fine = norms <= MAX_SQUARED_NORM
+    if not fine.all():
         message = "the vector holds NaN, infinity, or values whose squares overflow float32"
-        raise InvalidInputError(message, item=int(bad.argmax()))
+        raise InvalidInputError(message, item=int(fine.argmin()))
     if metric == "cosine" and (norms == 0).any():
         suspects = np.flatnonzero(norms == 0)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors[suspects], vectors[suspects], dtype=float))

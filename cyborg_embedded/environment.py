@@ -53,10 +53,8 @@ class ReadTransaction:
     def __init__(self, txn: ReadTxn) -> None:
         self._txn = txn
         self.id: int = txn.id()
-
-    def get(self, key: bytes) -> memoryview | None:
-        """The value under `key` as a view of the map, or None."""
-        return self._txn.get(key)
+        self.get: Callable[[bytes], memoryview | None] = txn.get
+        """The value under a key as a view of the map, or None."""
 
 
 class WriteTransaction(ReadTransaction):

@@ -105,8 +105,9 @@ class Graph:
         buried = self._rows[self._buried]
         return buried[alive[buried]]
 
-    def search(self, queries: Points, k: int, threads: int) -> Rows | None:
-        """About the k nearest rows of each query, (m, min(k, live rows)), nearest first.
+    def search(self, queries: Points, k: int, threads: int) -> tuple[Rows, Points] | None:
+        """About the k nearest rows of each query and their distances in hnswlib's terms, both
+        (m, min(k, live rows)), nearest first.
 
         None where the graph does not lead to as many rows; the caller then searches exactly.
         """
@@ -115,14 +116,13 @@ class Graph:
         # setting anything that a query in another thread would see.
         beam = min(k if 2 * k <= EF_SEARCH else 2 * k, live)
         if not beam:
-            return np.empty((len(queries), 0), np.int64)
+            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         try:
             # hnswlib raises where it finds fewer.
-            labels, _ = self._index.knn_query(queries, beam, num_threads=threads)
+            labels, distances = self._index.knn_query(queries, beam, num_threads=threads)
         except RuntimeError:
             return None
-        rows: Rows = labels[:, :k].astype(np.int64)
-        return rows
+        return labels[:, :k].astype(np.int64), distances[:, :k]
 
     def links(self) -> Links:
         """What of the graph is to be saved: nodes renumbered in the order of their rows."""

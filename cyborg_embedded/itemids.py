@@ -3,7 +3,7 @@ in ids.
 
     page    count (u32) ‖ count × length (u16) ‖ ids, one after another (UTF-8) ‖ zeros
 
-Integers little-endian. Row r is number r % 256 of page r // 256; the page is padded (padding.py). A
+Integers little-endian. Row r is number r % 512 of page r // 512; the page is padded (padding.py). A
 row has its id for ever: it is never given to another item, and a dead row keeps it.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IDS_PER_PAGE", "ItemIdPage", "append_item_ids"]
 
-IDS_PER_PAGE = 256
+IDS_PER_PAGE = 512
 COUNT = struct.Struct("<I")
 
 

@@ -59,17 +59,17 @@ def save_graph(
     data = encode(graph.links)
     save_blob(view, PageKind.GRAPH, data)
     projection = graph.projection
-    dimensions = 0
+    dimensions = walked = 0
     if projection is None or codes is None:
         view.truncate(PageKind.NAVIGATION, 0)
         view.truncate(PageKind.PROJECTION, 0)
     else:
-        dimensions = projection.dimensions
+        dimensions, walked = projection.dimensions, projection.walked
         parts = (projection.basis, projection.offset, projection.scale)
         if first == 0:
             save_blob(view, PageKind.PROJECTION, b"".join(part.astype("<f4") for part in parts))
         save_codes(view, codes, first, graph.covered, dimensions)
-    record = GraphRecord(graph.covered, len(data), dimensions)
+    record = GraphRecord(graph.covered, len(data), dimensions, walked)
     view.root = msgspec.structs.replace(view.root, graph=record)
 
 
@@ -87,8 +87,11 @@ def load_graph(view: ReadView) -> SavedGraph | None:
     if record is None:
         return None
     links = decode(load_blob(view, PageKind.GRAPH, record.bytes), record.rows)
-    if record.dimensions > view.page_size - OVERHEAD:
-        message = "a row of codes does not fit into a page"
+    if (
+        not 0 < record.walked <= record.dimensions <= view.page_size - OVERHEAD
+        and record.dimensions
+    ):
+        message = "the dimensions contradict each other, or a row of codes does not fit into a page"
         raise IntegrityError(message, kind="NAVIGATION", number=0)
     if not record.dimensions:
         return SavedGraph(links, record.rows, None)
@@ -99,7 +102,8 @@ def load_graph(view: ReadView) -> SavedGraph | None:
         raise IntegrityError(message, kind="PROJECTION", number=0)
     floats = data.astype(np.float32)
     basis, offset, scale = np.split(floats, (d * m, d * m + m))
-    return SavedGraph(links, record.rows, Projection(basis.reshape(d, m), offset, scale))
+    projection = Projection(basis.reshape(d, m), offset, scale, record.walked)
+    return SavedGraph(links, record.rows, projection)
 
 
 def rows_per_page(page_size: int, dimensions: int) -> int:

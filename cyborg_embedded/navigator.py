@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cyborg_embedded.distance import unit_rows
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.navigation import SavedGraph, stream_codes
@@ -16,7 +18,6 @@ from cyborg_embedded.vectors import stream_vectors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from cyborg_embedded.graph import Space
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
     from cyborg_embedded.projection import Projection
     from cyborg_embedded.vectors import VectorLayout
 
+    Codes = NDArray[np.int8]
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
     VectorBlocks = Callable[[Rows], Floats]
 
 __all__ = ["Navigator", "graph_vectors"]
 
-EXTRA_CANDIDATES = 10
-"""Candidates beyond k that are ranked, at least. Their order in the graph is not the exact one."""
+WALKED_EXTRA, RANKED_EXTRA = 38, 4
+"""Candidates beyond k that a walk brings, and that are ranked by exact distance, at least."""
 
 
 def graph_vectors(vectors: Floats, metric: Metric) -> Floats:
@@ -42,10 +44,15 @@ def graph_vectors(vectors: Floats, metric: Metric) -> Floats:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Navigator:
-    """A graph and the projection that its points come from; None where they are the vectors."""
+    """A graph, and where its points come from.
+
+    Without a `projection` they are the vectors themselves. With one, `rest` (covered rows,
+    m - walked) holds the codes of the components that the graph does not walk, by row.
+    """
 
     graph: Graph
     projection: Projection | None
+    rest: Codes
 
     @classmethod
     def build(
@@ -58,17 +65,21 @@ class Navigator:
         metric: Metric,
     ) -> Navigator:
         """A new graph over `rows`. `vectors` gives stored vectors (n, dimension) of some rows."""
-        points = points_of(vectors, projection, metric)
+        rest = empty_rest(projection, covered)
+        points = points_of(vectors, projection, rest, metric)
         if projection is not None:
-            dimension = projection.dimensions
-        return cls(Graph.build(rows, covered, points, dimension, space_of(metric)), projection)
+            dimension = projection.walked
+        graph = Graph.build(rows, covered, points, dimension, space_of(metric))
+        return cls(graph, projection, rest)
 
     def extended(
         self, rows: Rows, covered: int, vectors: VectorBlocks, metric: Metric
     ) -> Navigator:
         """A copy of this one with more rows."""
-        points = points_of(vectors, self.projection, metric)
-        return Navigator(self.graph.extended(rows, covered, points), self.projection)
+        rest = empty_rest(self.projection, covered)
+        rest[: len(self.rest)] = self.rest
+        points = points_of(vectors, self.projection, rest, metric)
+        return Navigator(self.graph.extended(rows, covered, points), self.projection, rest)
 
     @classmethod
     def restore(
@@ -76,50 +87,77 @@ class Navigator:
     ) -> Navigator:
         """The navigator of a saved graph. Raises `IntegrityError`."""
         projection, covered = saved.projection, saved.covered
+        rest = empty_rest(projection, covered)
 
         def stream(take: Callable[[int, Floats], None]) -> None:
-            if projection is None:
-                stream_vectors(
-                    view,
-                    layout,
-                    covered,
-                    lambda first, vectors: take(first, graph_vectors(vectors, metric)),
-                )
-            else:
-                stream_codes(
-                    view,
-                    projection.dimensions,
-                    covered,
-                    lambda first, codes: take(first, projection.decode(codes)),
-                )
+            def take_vectors(first: int, vectors: Floats) -> None:
+                take(first, graph_vectors(vectors, metric))
 
-        dimension = layout.dimension if projection is None else projection.dimensions
+            def take_codes(first: int, codes: Codes) -> None:
+                if projection is not None:
+                    rest[first : first + len(codes)] = codes[:, projection.walked :]
+                    take(first, projection.decode(codes))
+
+            if projection is None:
+                stream_vectors(view, layout, covered, take_vectors)
+            else:
+                stream_codes(view, projection.dimensions, covered, take_codes)
+
+        dimension = layout.dimension if projection is None else projection.walked
         graph = Graph.restore(saved.links, covered, stream, dimension, space_of(metric))
-        return cls(graph, projection)
+        return cls(graph, projection, rest)
 
     def saved(self) -> SavedGraph:
         """What is to be saved of it, but for the codes."""
         return SavedGraph(self.graph.links(), self.graph.covered, self.projection)
 
-    def candidates(self, queries: Floats, k: int, threads: int) -> Rows | None:
-        """Rows (m, c) that are likely to hold the k nearest of each prepared query, in no order.
+    def candidates(self, queries: Floats, k: int, threads: int) -> list[Rows] | None:
+        """Rows that are likely to hold the k nearest of each prepared query, in no order.
 
         None where the graph does not lead to k rows: the caller then scans.
         """
-        points = queries if self.projection is None else self.projection.points(queries)
-        return self.graph.search(points, k + max(EXTRA_CANDIDATES, k // 2), threads)
+        projection, ranked = self.projection, k + max(RANKED_EXTRA, k // 4)
+        if projection is None:
+            found = self.graph.search(queries, ranked, threads)
+            return None if found is None else list(found[0])
+        points, walked = projection.points(queries), k + max(WALKED_EXTRA, k)
+        found = self.graph.search(points[:, : projection.walked], walked, threads)
+        if found is None or not self.rest.shape[1]:
+            return None if found is None else list(found[0])
+        return [
+            self._nearest(rows, distances, point, ranked)
+            for rows, distances, point in zip(*found, points, strict=True)
+        ]
+
+    def _nearest(self, rows: Rows, distances: Floats, point: Floats, k: int) -> Rows:
+        """The k of these rows that are nearest in all components, in no order."""
+        if self.projection is None or len(rows) <= k:
+            return rows
+        whole = distances + self.projection.rest_distances(self.rest.take(rows, axis=0), point)
+        return rows[whole.argpartition(k - 1)[:k]]
+
+
+def empty_rest(projection: Projection | None, covered: int) -> Codes:
+    """Room for the codes that are not walked."""
+    rest = 0 if projection is None else projection.dimensions - projection.walked
+    return np.zeros((covered, rest), np.int8)
 
 
 def points_of(
-    vectors: VectorBlocks, projection: Projection | None, metric: Metric
+    vectors: VectorBlocks, projection: Projection | None, rest: Codes, metric: Metric
 ) -> Callable[[Rows], Floats]:
-    """The points of rows, from their stored vectors: what restoring the codes will give again."""
+    """The points of rows, from their stored vectors: what restoring the codes will give again.
+
+    Fills `rest` as it goes.
+    """
 
     def points(rows: Rows) -> Floats:
         prepared = graph_vectors(vectors(rows), metric)
         if projection is None:
             return prepared
-        return projection.decode(projection.encode(prepared))
+        codes = projection.encode(prepared)
+        rest[rows] = codes[:, projection.walked :]
+        return projection.decode(codes)
 
     return points
 

@@ -6,8 +6,10 @@
 
 B has orthonormal columns, so |ẑ - z(q)| is the distance between vector and query less what the
 other d - m components hold and less rounding. That is only used to choose candidates; they are
-ranked by exact distance on the vectors. How many components that takes is measured on the rows
-themselves, and where it takes most of them, there is no projection.
+ranked by exact distance on the vectors. The graph walks the first w of the components, and what
+it finds is sorted by all m before any vector is opened: w costs time and memory at every step of
+the walk, m - w only once for each candidate. How many are needed is measured on the rows
+themselves, and where it is most of them, there is no projection.
 
 Principal components: I. T. Jolliffe, Principal Component Analysis, 2nd ed., 2.1.
 """
@@ -36,19 +38,25 @@ STEP = 16
 MOST_SHARE = 0.75
 """A projection to more than this share of the dimensions does not pay for its ranking."""
 MEASURED_QUERIES = 512
-NEIGHBOURS, CANDIDATES = 10, 14
-WANTED_RECALL = 0.995
-"""Of the 10 true neighbours of sample rows, among the 14 nearest in the projection. Real queries
-are further from the rows than the rows from each other, and get more candidates."""
+NEIGHBOURS, CANDIDATES = 10, 16
+WANTED_RECALL = 0.99
+"""Of the 10 true neighbours of sample rows, among the 16 nearest in the walked components. Real
+queries are further from the rows than the rows from each other, and get more candidates."""
+MORE = 1.5
+"""Components that candidates are sorted by, for each that is walked."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Projection:
-    """From d to m dimensions. `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,)."""
+    """From d to m dimensions, of which the first `walked` are the graph's.
+
+    `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,).
+    """
 
     basis: Floats
     offset: Floats
     scale: Floats
+    walked: int
 
     @property
     def dimensions(self) -> int:
@@ -69,14 +77,25 @@ class Projection:
         return np.clip(codes, -127, 127, out=codes).astype(np.int8)
 
     def decode(self, codes: Codes) -> Floats:
-        """Where the graph has the rows of these codes, (n, m)."""
-        points: Floats = np.multiply(codes, self.scale, dtype=np.float32)
+        """Where the graph has the rows of these codes (n, m): (n, walked)."""
+        walked = self.walked
+        points: Floats = np.multiply(codes[:, :walked], self.scale[:walked], dtype=np.float32)
         return points
 
-    def first(self, dimensions: int) -> Projection:
-        """The projection to fewer dimensions."""
-        basis = np.ascontiguousarray(self.basis[:, :dimensions])
-        return Projection(basis, self.offset[:dimensions], self.scale[:dimensions])
+    def rest_distances(self, rest: Codes, point: Floats) -> Floats:
+        """Squared distances (n,) in the components that are not walked, from their codes
+        (n, m - walked) to a point (m,).
+        """
+        differences = np.multiply(rest, self.scale[self.walked :], dtype=np.float32)
+        differences -= point[self.walked :]
+        distances: Floats = np.einsum("ij,ij->i", differences, differences)
+        return distances
+
+    def first(self, walked: int) -> Projection:
+        """The projection that walks so many of the components, and has no more than it needs."""
+        m = min(int(walked * MORE) // STEP * STEP, len(self.scale))
+        basis = np.ascontiguousarray(self.basis[:, :m])
+        return Projection(basis, self.offset[:m], self.scale[:m], walked)
 
 
 def choose_projection(sample: Floats) -> Projection | None:
@@ -87,7 +106,7 @@ def choose_projection(sample: Floats) -> Projection | None:
     most = int(d * MOST_SHARE) // STEP * STEP
     if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
         return None
-    full = train(sample, most)
+    full = train(sample, d // STEP * STEP)
     queries = sample[:MEASURED_QUERIES]
     true = others_nearest(sample, queries, NEIGHBOURS)
     # Recall grows with dimensions: the fewest that suffice, by bisection.
@@ -109,7 +128,7 @@ def train(sample: Floats, dimensions: int) -> Projection:
     basis = np.ascontiguousarray(vectors[:, ::-1][:, :dimensions].astype(np.float32))
     reach = np.abs(centred @ basis).max(axis=0)
     scale = (np.maximum(reach, np.float32(1e-30)) / 127).astype(np.float32)
-    return Projection(basis, (mean @ basis).astype(np.float32), scale)
+    return Projection(basis, (mean @ basis).astype(np.float32), scale, dimensions)
 
 
 def others_nearest(points: Floats, queries: Floats, k: int) -> NDArray[np.int64]:
@@ -124,7 +143,8 @@ def others_nearest(points: Floats, queries: Floats, k: int) -> NDArray[np.int64]
 def candidate_recall(
     projection: Projection, sample: Floats, queries: Floats, true: NDArray[np.int64]
 ) -> float:
-    """The share of `true` (m, k) among the nearest rows in the projection."""
+    """The share of `true` (m, k) among the nearest rows in the walked components."""
     stored = projection.decode(projection.encode(sample))
-    near = others_nearest(stored, projection.points(queries), CANDIDATES)
+    walked = projection.points(queries)[:, : projection.walked]
+    near = others_nearest(stored, walked, CANDIDATES)
     return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())

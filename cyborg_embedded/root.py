@@ -59,12 +59,14 @@ class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the saved graph covers: every live row below `rows` is in it.
 
-    `dimensions` is that of the projection it walks in, 0 where it walks the vectors themselves.
+    `dimensions` is that of the projection, of which it walks the first `walked`; both are 0 where
+    it walks the vectors themselves.
     """
 
     rows: Rows
     bytes: Count
     dimensions: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
+    walked: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
 
 
 class IdRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -63,7 +63,7 @@ def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int
     if navigator is None or walked is None:
         return scan(state, view, pool, queries, k, 0)
     graph = navigator.graph
-    found = list(walked)
+    found = walked
     if state.deaths:
         found = [rows[state.alive[rows]] for rows in found]
     if state.navigator.ahead_of(state):
@@ -76,8 +76,8 @@ def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int
     return found
 
 
-def walk(navigator: Navigator | None, queries: Floats, k: int) -> Rows | None:
-    """What the graph leads to, (m, c); None where there is no graph or a scan is the better way."""
+def walk(navigator: Navigator | None, queries: Floats, k: int) -> list[Rows] | None:
+    """What the graph leads to, for each query; None where there is none or a scan is better."""
     if navigator is None or k * GRAPH_WORTH > len(navigator.graph):
         return None
     threads = (os.cpu_count() or 1) if len(queries) > 1 else 1

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from typing_extensions import Buffer
 
     from cyborg_embedded.pages import ReadView, WriteView
 
@@ -248,28 +247,26 @@ class VectorPool:
 
     def _fill(self, view: ReadView, frames: Frames, groups: list[int], wanted: list[int]) -> None:
         layout, flat = self.layout, frames.flat
-        floats = layout.rows_per_page * layout.dimension
-        parts = range(layout.pages_per_row)
-        fresh: dict[int, int] = {}
-        partly: dict[int, int] = {}
         for group, count in zip(groups, wanted, strict=True):
-            (partly if frames.valid[group] else fresh)[group] = count
-        pages: list[int] = []
-        places: list[Buffer] = []
-        start = frames.used * floats
-        for group in fresh:
-            place = flat[start : start + floats]
-            for part in parts:
-                pages.append(group * layout.pages_per_row + part)
-                places.append(place[layout.span(part)])
-            start += floats
+            if frames.valid[group]:
+                self._add(view, frames, group, count)
+        counts = {g: c for g, c in zip(groups, wanted, strict=True) if frames.valid[g] < c}
+        fresh = list(counts)
+        floats, parts = layout.rows_per_page * layout.dimension, layout.pages_per_row
+        start, stop = frames.used * floats, (frames.used + len(fresh)) * floats
+        if parts == 1:
+            pages = fresh
+            places = [flat[place : place + floats] for place in range(start, stop, floats)]
+        else:
+            pages = [group * parts + part for group in fresh for part in range(parts)]
+            spans = [layout.span(part) for part in range(parts)]
+            places = [
+                flat[place:stop][span] for place in range(start, stop, floats) for span in spans
+            ]
         view.open_each_into(PageKind.VECTORS, pages, places)
-        for group, count in fresh.items():
-            frames.slot[group] = frames.used
-            frames.valid[group] = count
-            frames.used += 1
-        for group, count in partly.items():
-            self._add(view, frames, group, count)
+        frames.slot[fresh] = np.arange(frames.used, frames.used + len(fresh))
+        frames.valid[fresh] = list(counts.values())
+        frames.used += len(fresh)
 
     def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
         """Rows that were appended to a page that is there already."""
