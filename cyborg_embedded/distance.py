@@ -68,14 +68,16 @@ def prepare_queries(queries: Floats, metric: Metric) -> Floats:
     return unit_rows(queries) if metric == "cosine" else queries
 
 
-def exact(query: Floats, rows: Floats, metric: Metric) -> Floats:
-    """The distances (n,) of `rows` (n, d) to one prepared query (d,)."""
+def exact(queries: Floats, rows: Floats, metric: Metric) -> Floats:
+    """The distances (n,) of rows (n, d), each to its prepared query in `queries` (n, d), or all
+    to one (d,).
+    """
     if metric == "inner_product":
-        distances: Floats = -np.einsum("ij,j->i", rows, query)
+        distances: Floats = -np.einsum("ij,ij->i", rows, np.broadcast_to(queries, rows.shape))
         return distances
     if metric == "cosine":
         rows = unit_rows(rows)
-    differences = rows - query
+    differences = rows - queries
     distances = np.einsum("ij,ij->i", differences, differences)
     if metric == "euclidean":
         return np.sqrt(distances)

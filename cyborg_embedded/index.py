@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
     from cyborg_embedded.model import Metric
@@ -170,21 +170,41 @@ class EncryptedIndex:
         """
         k = check_top_k(top_k)
         wanted = check_include(include, RESULT_FIELDS)
-        if filters is not None:
-            message = "filters are not implemented yet"
-            raise NotImplementedError(message)
+        refuse_filters(filters)
         with self._session.read() as (state, view):
             root, items = state.root, self._session.items
             queries, single = check_queries(query_vectors, root.dimension, root.metric)
             answers: list[list[Result]] = []
-            for found, distances in nearest(state, view, queries, k) if len(queries) else []:
-                found, distances = in_order(view, items, found, distances, k)  # noqa: PLW2901
+            for hits in nearest(state, view, queries, k):
+                found, distances = in_order(view, items, *hits, k)
                 results = describe_rows(view, state, items, found.tolist(), wanted)
                 if "distance" in wanted:
                     for result, distance in zip(results, distances.tolist(), strict=True):
                         result["distance"] = distance
                 answers.append(results)
         return answers[0] if single else answers
+
+    def query_arrays(
+        self, query_vectors: ArrayLike, *, top_k: int = 10, filters: None = None
+    ) -> tuple[list[Any], NDArray[np.float32]]:
+        """What `query` finds, as ids and distances without a dict for each.
+
+        One vector (dimension,) gives a list of n ids and an array (n,), a matrix (m, dimension) m
+        lists of n ids and an array (m, n), float32; n = min(top_k, len(index)). Raises
+        `InvalidInputError`.
+        """
+        k = check_top_k(top_k)
+        refuse_filters(filters)
+        with self._session.read() as (state, view):
+            root, items = state.root, self._session.items
+            queries, single = check_queries(query_vectors, root.dimension, root.metric)
+            n = min(k, root.live)
+            ids: list[list[str]] = []
+            distances = np.empty((len(queries), n), np.float32)
+            for place, hits in enumerate(nearest(state, view, queries, k)):
+                found, distances[place] = in_order(view, items, *hits, k)
+                ids.append(list_ids(view, items, found.tolist()))
+        return (ids[0], distances[0]) if single else (ids, distances)
 
     def get(
         self,
@@ -276,3 +296,10 @@ class EncryptedIndex:
     def __reduce__(self) -> NoReturn:
         message = "an EncryptedIndex holds keys and cannot be pickled or copied; open it again"
         raise TypeError(message)
+
+
+def refuse_filters(filters: object) -> None:
+    """Filters are still to come; silence would be worse than an error."""
+    if filters is not None:
+        message = "filters are not implemented yet"
+        raise NotImplementedError(message)

@@ -122,19 +122,14 @@ class Navigator:
             return None if found is None else list(found[0])
         points, walked = projection.points(queries), k + max(WALKED_EXTRA, k)
         found = self.graph.search(points[:, : projection.walked], walked, threads)
-        if found is None or not self.rest.shape[1]:
-            return None if found is None else list(found[0])
-        return [
-            self._nearest(rows, distances, point, ranked)
-            for rows, distances, point in zip(*found, points, strict=True)
-        ]
-
-    def _nearest(self, rows: Rows, distances: Floats, point: Floats, k: int) -> Rows:
-        """The k of these rows that are nearest in all components, in no order."""
-        if self.projection is None or len(rows) <= k:
-            return rows
-        whole = distances + self.projection.rest_distances(self.rest.take(rows, axis=0), point)
-        return rows[whole.argpartition(k - 1)[:k]]
+        if found is None:
+            return None
+        rows, distances = found
+        if self.rest.shape[1] and rows.shape[1] > ranked:
+            whole = distances + projection.rest_distances(self.rest.take(rows, axis=0), points)
+            best = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
+            rows = np.take_along_axis(rows, best, axis=1)
+        return list(rows)
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:

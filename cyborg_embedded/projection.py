@@ -82,13 +82,13 @@ class Projection:
         points: Floats = np.multiply(codes[:, :walked], self.scale[:walked], dtype=np.float32)
         return points
 
-    def rest_distances(self, rest: Codes, point: Floats) -> Floats:
-        """Squared distances (n,) in the components that are not walked, from their codes
-        (n, m - walked) to a point (m,).
+    def rest_distances(self, rest: Codes, points: Floats) -> Floats:
+        """Squared distances (n, c) in the components that are not walked, between points (n, m)
+        and the rows with these codes (n, c, m - walked).
         """
         differences = np.multiply(rest, self.scale[self.walked :], dtype=np.float32)
-        differences -= point[self.walked :]
-        distances: Floats = np.einsum("ij,ij->i", differences, differences)
+        differences -= points[:, None, self.walked :]
+        distances: Floats = np.einsum("ijk,ijk->ij", differences, differences)
         return distances
 
     def first(self, walked: int) -> Projection:

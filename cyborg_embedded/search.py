@@ -19,6 +19,7 @@ from cyborg_embedded.distance import candidates, exact, prepare_queries
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cyborg_embedded.model import Metric
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
@@ -33,8 +34,9 @@ NO_ROWS = np.empty(0, np.int64)
 GRAPH_WORTH = 10
 """The graph is asked for k of its n rows where k * GRAPH_WORTH <= n: else a scan is no slower."""
 QUERIES_AT_ONCE = 256
+RANKED_FLOATS = 1 << 22
 SCAN_CELLS = 1 << 22
-"""Most distances that a scan computes at once, 16 MiB of them."""
+"""Most numbers of candidates' vectors, and distances of a scan, at once: 16 MiB of either."""
 
 
 def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
@@ -51,9 +53,31 @@ def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple
     hits: list[tuple[Rows, Floats]] = []
     for start in range(0, len(prepared), QUERIES_AT_ONCE):
         block = prepared[start : start + QUERIES_AT_ONCE]
-        for query, rows in zip(block, find(state, view, pool, block, k), strict=True):
-            hits.append(best(rows, exact(query, pool.rows(view, rows), metric), k))
+        found = find(state, view, pool, block, k)
+        ranked = rank(view, pool, block, found, metric)
+        hits.extend(best(*each, k) for each in zip(found, ranked, strict=True))
     return hits
+
+
+def rank(
+    view: ReadView, pool: VectorPool, queries: Floats, found: list[Rows], metric: Metric
+) -> list[Floats]:
+    """The exact distances of what was found for each query."""
+    distances: list[Floats] = []
+    first = 0
+    while first < len(found):
+        # As many queries at once as their candidates' vectors may take memory, one at least.
+        last, size = first + 1, len(found[first])
+        while last < len(found) and (size + len(found[last])) * queries.shape[1] <= RANKED_FLOATS:
+            size += len(found[last])
+            last += 1
+        lengths = [len(rows) for rows in found[first:last]]
+        rows = np.concatenate(found[first:last]) if last - first > 1 else found[first]
+        owners = queries[first:last].repeat(lengths, axis=0)
+        whole = exact(owners, pool.rows(view, rows), metric)
+        distances.extend(np.split(whole, np.cumsum(lengths)[:-1]) if last - first > 1 else [whole])
+        first = last
+    return distances
 
 
 def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int) -> list[Rows]:
