@@ -112,14 +112,19 @@ class Client:
         *,
         index_key: bytes | bytearray | str | None = None,
         read_only: bool = False,
+        cache_bytes: int | None = None,
         lock_timeout: float = 10.0,
         min_sequence: int | None = None,
     ) -> EncryptedIndex:
         """Open an index.
 
-        `read_only` refuses writes through this handle. `lock_timeout` is how many seconds a call
-        waits for a lock that somebody else holds. `min_sequence` is an `index.sequence` that the
-        application remembers: an index that is older is a `RollbackError`.
+        `read_only` refuses writes through this handle. `cache_bytes` is how many bytes of vectors
+        may stay decrypted in memory: None for all that were used; a number for as many, the least
+        recently used dropped first; 0 for none, so that only the vectors that a running query
+        ranks are ever in plaintext, and are overwritten after it. 0 is refused for an index whose
+        graph holds the vectors themselves (few dimensions; `inner_product`). `lock_timeout` is how
+        many seconds a call waits for a lock that somebody else holds. `min_sequence` is an
+        `index.sequence` that the application remembers: an older index is a `RollbackError`.
 
         Raises `InvalidInputError`, `KeyRequiredError`, `IndexNotFoundError`, `WrongKeyError`
         (before anything is decrypted), `FormatError`, `IntegrityError`, `RollbackError`,
@@ -128,16 +133,19 @@ class Client:
         self._check_open()
         key = parse_index_key(index_key)
         timeout = check_timeout(lock_timeout)
-        if min_sequence is not None and (
-            isinstance(min_sequence, bool) or not isinstance(min_sequence, int)
-        ):
-            message = "min_sequence must be a whole number, as index.sequence is"
-            raise InvalidInputError(message)
+        check_whole(min_sequence, "min_sequence")
+        check_whole(cache_bytes, "cache_bytes")
         store = PageStore.open(self._folder.find(name), key, timeout=timeout)
-        session = Session(store, lock_timeout=timeout, read_only=bool(read_only))
+        session = Session(
+            store, lock_timeout=timeout, read_only=bool(read_only), cache_bytes=cache_bytes
+        )
         try:
             with session.read() as (state, _):
-                sequence = state.root.sequence
+                root = state.root
+            sequence = root.sequence
+            if cache_bytes == 0 and root.graph is not None and not root.graph.dimensions:
+                message = "cache_bytes=0: the graph of this index holds the vectors themselves"
+                raise InvalidInputError(message)
             if min_sequence is not None and sequence < min_sequence:
                 message = "the index is older than the application remembers it to be"
                 raise RollbackError(message, sequence=sequence, expected=min_sequence)
@@ -218,6 +226,13 @@ def refuse_key_manager(kms_name: object) -> None:
     if kms_name is not None:
         message = "key managers are not implemented yet"
         raise NotImplementedError(message)
+
+
+def check_whole(value: object, name: str) -> None:
+    """A whole number of at least 0, or None. Raises `InvalidInputError`."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        message = f"{name} must be a whole number of at least 0, or None"
+        raise InvalidInputError(message)
 
 
 def check_timeout(lock_timeout: object) -> float:

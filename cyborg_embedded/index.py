@@ -250,9 +250,20 @@ class EncryptedIndex:
         """Bring every item into the HNSW graph, and save it; without it, queries scan.
 
         Reads and writes go on meanwhile. Returns when every item that was there when it was called
-        is in the graph. Raises `LockedError`, `ReadOnlyError`, `StorageFullError`.
+        is in the graph. An index of few dimensions or rows has a graph over the vectors
+        themselves; a handle with `cache_bytes=0` makes none then. Raises `LockedError`,
+        `ReadOnlyError`, `StorageFullError`.
         """
         optimize(self._session)
+
+    def warm(self) -> None:
+        """Load what queries need, ahead of the first: the graph, and as many vectors as
+        `cache_bytes` lets stay in memory.
+        """
+        with self._session.read() as (state, view):
+            state.navigator.get(view, state)
+            if state.pool is not None:
+                state.pool.warm(view)
 
     def describe(self) -> IndexDescription:
         """What the index holds and how. See `IndexDescription`."""

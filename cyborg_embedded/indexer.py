@@ -100,6 +100,8 @@ def next_navigator(session: Session, state: State, navigator: Navigator | None) 
         projection = choose_projection(graph_vectors(vectors(rows[::step]), root.metric))
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
+    if projection is None and state.pool is not None and state.pool.sealed:
+        return None
     return Navigator.build(rows, root.rows, vectors, projection, root.dimension, root.metric)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cyborg_embedded.model import Metric
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.residency import Pool
     from cyborg_embedded.state import State
-    from cyborg_embedded.vectors import VectorPool
 
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
@@ -60,7 +60,7 @@ def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple
 
 
 def rank(
-    view: ReadView, pool: VectorPool, queries: Floats, found: list[Rows], metric: Metric
+    view: ReadView, pool: Pool, queries: Floats, found: list[Rows], metric: Metric
 ) -> list[Floats]:
     """The exact distances of what was found for each query."""
     distances: list[Floats] = []
@@ -74,13 +74,15 @@ def rank(
         lengths = [len(rows) for rows in found[first:last]]
         rows = np.concatenate(found[first:last]) if last - first > 1 else found[first]
         owners = queries[first:last].repeat(lengths, axis=0)
-        whole = exact(owners, pool.rows(view, rows), metric)
+        vectors = pool.rows(view, rows)
+        whole = exact(owners, vectors, metric)
+        pool.wipe(vectors)
         distances.extend(np.split(whole, np.cumsum(lengths)[:-1]) if last - first > 1 else [whole])
         first = last
     return distances
 
 
-def find(state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int) -> list[Rows]:
+def find(state: State, view: ReadView, pool: Pool, queries: Floats, k: int) -> list[Rows]:
     """For each query, candidates that include its k nearest rows (up to the graph's recall)."""
     navigator = state.navigator.get(view, state)
     walked = walk(navigator, queries, k)
@@ -109,17 +111,19 @@ def walk(navigator: Navigator | None, queries: Floats, k: int) -> list[Rows] | N
 
 
 def scan(
-    state: State, view: ReadView, pool: VectorPool, queries: Floats, k: int, first: int
+    state: State, view: ReadView, pool: Pool, queries: Floats, k: int, first: int
 ) -> list[Rows]:
     """For each query, rows from `first` on that surely include its k nearest of them."""
     total = state.root.rows
     found: list[list[Rows]] = [[] for _ in queries]
     step = max(1, SCAN_CELLS // len(queries))
+    if pool.block_bytes is not None:
+        step = max(1, min(step, pool.block_bytes // (4 * pool.layout.dimension)))
     for start in range(first, total, step):
         stop = min(start + step, total)
-        vectors, norms = pool.block(view, start, stop)
         alive = state.alive[start:stop]
-        near = candidates(queries, vectors, norms, alive, k, state.root.metric)
+        with pool.block(view, start, stop) as (vectors, norms):
+            near = candidates(queries, vectors, norms, alive, k, state.root.metric)
         for rows, more in zip(found, near, strict=True):
             rows.append(more + start)
     return [np.concatenate(rows) if rows else NO_ROWS for rows in found]

@@ -29,12 +29,20 @@ class Session:
     begun while holding `_lock`.
     """
 
-    def __init__(self, store: PageStore, *, lock_timeout: float, read_only: bool) -> None:
+    def __init__(
+        self,
+        store: PageStore,
+        *,
+        lock_timeout: float,
+        read_only: bool = False,
+        cache_bytes: int | None = None,
+    ) -> None:
         self.items = ItemCache()
         self.ids = IdCache()
         self._store: PageStore | None = store
         self._lock_timeout = lock_timeout
         self._read_only = read_only
+        self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
         self._state: State | None = None
 
@@ -76,7 +84,7 @@ class Session:
         with self._lock:
             if self._state is not known:
                 return None
-            self._state = advance(view, known, view.page_size)
+            self._state = advance(view, known, view.page_size, self._cache_bytes)
             return self._state
 
     def write(self, work: Callable[[WriteView, State], T]) -> T:

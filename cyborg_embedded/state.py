@@ -19,8 +19,9 @@ from cyborg_embedded.itemids import IDS_PER_PAGE
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import load_graph
 from cyborg_embedded.navigator import Navigator
+from cyborg_embedded.residency import Pool, make_pool
 from cyborg_embedded.tombstones import load_alive
-from cyborg_embedded.vectors import VectorLayout, VectorPool
+from cyborg_embedded.vectors import VectorLayout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class State:
 
     snapshot: Snapshot
     alive: NDArray[np.bool_]
-    pool: VectorPool | None
+    pool: Pool | None
     """None as long as the dimension is not set."""
     navigator: NavigatorSlot
 
@@ -106,11 +107,14 @@ class NavigatorSlot:
         except IntegrityError:
             self.damaged = True
             return None
+        if state.pool.sealed:
+            # A graph over the vectors themselves would hold all of them in plaintext.
+            return None
         # It walks the vectors themselves: those are no derived state.
         return Navigator.restore(view, saved, layout, metric)
 
 
-def advance(view: ReadView, older: State | None, page_size: int) -> State:
+def advance(view: ReadView, older: State | None, page_size: int, cache_bytes: int | None) -> State:
     """The state at the commit of `view`. Raises `IntegrityError`."""
     snapshot = view.snapshot
     root = snapshot.root
@@ -119,7 +123,7 @@ def advance(view: ReadView, older: State | None, page_size: int) -> State:
         check_successor(snapshot, older)
     pool = older.pool if older is not None else None
     if pool is None and root.dimension:
-        pool = VectorPool(VectorLayout.of(root.dimension, page_size))
+        pool = make_pool(VectorLayout.of(root.dimension, page_size), cache_bytes)
     alive = load_alive(
         view,
         root.rows,

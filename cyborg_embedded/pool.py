@@ -1,0 +1,200 @@
+"""The pool that holds vectors decrypted: everything that was touched, until it is dropped.
+
+No row is read from it before its page has been opened under the page table of some commit that has
+that row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyborg_embedded.distance import squared_norms
+from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.model import PageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.vectors import VectorLayout
+
+__all__ = ["VectorPool"]
+
+
+class Frames:
+    """The decrypted pages of a pool, one after another in the order in which they were asked for.
+
+    A *group* is the rows that share a page (or the pages of one row). `slot` says which place of
+    the matrix a group has, `valid` how many of its rows are there, `normed` likewise for their
+    squared norms. All three only grow, and what is below them never changes: rows are appended to
+    a page, never rewritten.
+    """
+
+    __slots__ = ("flat", "matrix", "normed", "norms", "slot", "used", "valid")
+
+    def __init__(self, layout: VectorLayout, groups: int) -> None:
+        # Filled densely from the front: what is behind `used` takes no memory.
+        self.matrix = np.empty((groups * layout.rows_per_page, layout.dimension), np.float32)
+        self.flat = self.matrix.reshape(-1)
+        self.norms = np.empty(len(self.matrix), np.float32)
+        self.slot = np.zeros(groups, np.int64)
+        self.valid = np.zeros(groups, np.int64)
+        self.normed = np.zeros(groups, np.int64)
+        self.used = 0
+
+
+class VectorPool:
+    """Decrypted vectors by row, filled page by page on demand, for all threads of a handle.
+
+    Views of older and newer commits may use it at once: a row, once written, stays as it is, and
+    a page is opened under the tag that the asking view expects.
+    """
+
+    sealed = False
+    """Whether plaintext is wiped after use."""
+    block_bytes: int | None = None
+    """How much of the vectors a block may hold; None for any."""
+
+    def __init__(self, layout: VectorLayout) -> None:
+        self.layout = layout
+        self._filling = threading.Lock()
+        self._frames = Frames(layout, 0)
+
+    def rows(self, view: ReadView, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors (n, dimension) of `rows`, in their order; a copy."""
+        per_page = self.layout.rows_per_page
+        groups = rows // per_page
+        frames = self._filled(view, groups)
+        return frames.matrix.take(
+            frames.slot[groups] * per_page + (rows - groups * per_page), axis=0
+        )
+
+    def warm(self, view: ReadView) -> None:
+        """Open every page."""
+        self._filled(view, np.arange(-(-view.snapshot.root.rows // self.layout.rows_per_page)))
+
+    def wipe(self, vectors: NDArray[np.float32]) -> None:
+        """Vectors that `rows` gave are no longer wanted. Here they are in the pool anyway."""
+
+    @contextlib.contextmanager
+    def block(
+        self, view: ReadView, first: int, last: int
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Vectors and squared euclidean norms of rows `first` to `last` - 1, not to be written to
+        and not to be kept beyond the with block.
+        """
+        per_page = self.layout.rows_per_page
+        groups = np.arange(first // per_page, -(-last // per_page))
+        frames = self._filled(view, groups)
+        if (frames.normed[groups] < self._wanted(view, groups)).any():
+            self._norm(frames, groups)
+        slots = frames.slot[groups]
+        if (slots[1:] - slots[:-1] == 1).all():
+            start = int(slots[0]) * per_page + first % per_page if len(slots) else 0
+            places: slice | NDArray[np.int64] = slice(start, start + last - first)
+        else:
+            rows = np.arange(first, last)
+            places = frames.slot[rows // per_page] * per_page + rows % per_page
+        yield frames.matrix[places], frames.norms[places]
+
+    def _wanted(self, view: ReadView, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many rows of each group the commit of `view` has."""
+        per_page = self.layout.rows_per_page
+        return np.minimum(view.snapshot.root.rows - groups * per_page, per_page)
+
+    def _filled(self, view: ReadView, groups: NDArray[np.int64]) -> Frames:
+        """Frames in which all rows of these groups, in any order, are there."""
+        frames = self._frames
+        if not len(groups):
+            return frames
+        last = int(groups.max())
+        if last < len(frames.valid) and frames.valid[groups].min() == self.layout.rows_per_page:
+            return frames
+        wanted = self._wanted(view, groups)
+        if last >= len(frames.valid) or (frames.valid[groups] < wanted).any():
+            with self._filling:
+                frames = self._grown(last + 1)
+                missing = np.flatnonzero(frames.valid[groups] < wanted)
+                self._fill(view, frames, groups[missing].tolist(), wanted[missing].tolist())
+        return frames
+
+    def _grown(self, groups: int) -> Frames:
+        """Frames with room for so many groups. Readers of the old ones find all they asked for."""
+        old = self._frames
+        have = len(old.valid)
+        if groups <= have:
+            return old
+        # A quarter more than needed, so that a growing index copies each page O(1) times.
+        new = Frames(self.layout, groups + groups // 4 + 8)
+        rows = old.used * self.layout.rows_per_page
+        new.matrix[:rows] = old.matrix[:rows]
+        new.norms[:rows] = old.norms[:rows]
+        for name in ("slot", "valid", "normed"):
+            getattr(new, name)[:have] = getattr(old, name)
+        new.used = old.used
+        self._frames = new
+        return new
+
+    def _fill(self, view: ReadView, frames: Frames, groups: list[int], wanted: list[int]) -> None:
+        layout, flat = self.layout, frames.flat
+        for group, count in zip(groups, wanted, strict=True):
+            if frames.valid[group]:
+                self._add(view, frames, group, count)
+        counts = {g: c for g, c in zip(groups, wanted, strict=True) if frames.valid[g] < c}
+        fresh = list(counts)
+        floats, parts = layout.rows_per_page * layout.dimension, layout.pages_per_row
+        start, stop = frames.used * floats, (frames.used + len(fresh)) * floats
+        if parts == 1:
+            pages = fresh
+            places = [flat[place : place + floats] for place in range(start, stop, floats)]
+        else:
+            pages = [group * parts + part for group in fresh for part in range(parts)]
+            spans = [layout.span(part) for part in range(parts)]
+            places = [
+                flat[place:stop][span] for place in range(start, stop, floats) for span in spans
+            ]
+        view.open_each_into(PageKind.VECTORS, pages, places)
+        frames.slot[fresh] = np.arange(frames.used, frames.used + len(fresh))
+        frames.valid[fresh] = list(counts.values())
+        frames.used += len(fresh)
+
+    def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
+        """Rows that were appended to a page that is there already."""
+        layout = self.layout
+        have = int(frames.valid[group])
+        # Somebody may be reading the rows that are there: open beside them, add the rest.
+        page = np.empty(layout.rows_per_page * layout.dimension, np.float32)
+        view.open_into(PageKind.VECTORS, group, page[layout.span(0)])
+        start = int(frames.slot[group]) * layout.rows_per_page
+        fresh = page.reshape(layout.rows_per_page, layout.dimension)
+        known = frames.matrix[start : start + have]
+        if (known.view(np.uint32) != fresh[:have].view(np.uint32)).any():
+            message = "rows that have been read before are not the same"
+            raise IntegrityError(message, kind="VECTORS", number=group)
+        frames.matrix[start + have : start + wanted] = fresh[have:wanted]
+        frames.valid[group] = wanted
+
+    def _norm(self, frames: Frames, groups: NDArray[np.int64]) -> None:
+        per_page = self.layout.rows_per_page
+        with self._filling:
+            stale = groups[frames.normed[groups] < frames.valid[groups]]
+            # Rows of a slot that are not there yet get a norm that is never asked for.
+            for low, high in runs(np.sort(frames.slot[stale])):
+                rows = slice(low * per_page, high * per_page)
+                with np.errstate(all="ignore"):
+                    frames.norms[rows] = squared_norms(frames.matrix[rows])
+            frames.normed[stale] = frames.valid[stale]
+
+
+def runs(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Ascending numbers as half-open runs of consecutive ones."""
+    if not len(numbers):
+        return []
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(numbers, breaks)]

@@ -1,0 +1,132 @@
+"""Vectors in bounded memory: a budget of decrypted pages, or none at all.
+
+With a budget of 0 (the *sealed* residency) pages are opened one at a time into one buffer, only the
+rows asked for are copied out of it, and both are overwritten with zeros when they have been used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyborg_embedded.distance import squared_norms
+from cyborg_embedded.model import PageKind
+from cyborg_embedded.pool import VectorPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.vectors import VectorLayout
+
+    Floats = NDArray[np.float32]
+
+__all__ = ["BoundedPool", "Pool", "make_pool"]
+
+BLOCK_BYTES = 4 << 20
+"""How much of the vectors a scan holds at once."""
+
+
+class BoundedPool:
+    """Decrypted pages within a budget of bytes, the least recently used dropped first.
+
+    Threads may share it. Pages are known by number and tag, so views of different commits never
+    see each other's. The budget is for what is kept between calls; a call needs what it returns.
+    """
+
+    block_bytes: int | None = BLOCK_BYTES
+
+    def __init__(self, layout: VectorLayout, most_bytes: int) -> None:
+        self.layout = layout
+        self.sealed = most_bytes == 0
+        self._floats = layout.rows_per_page * layout.dimension
+        self._most = most_bytes // (4 * self._floats)
+        self._lock = threading.Lock()
+        self._pages: OrderedDict[int, tuple[bytes, Floats]] = OrderedDict()
+
+    def rows(self, view: ReadView, rows: NDArray[np.int64]) -> Floats:
+        """The vectors (n, dimension) of `rows`, in their order; to be given to `wipe` when used."""
+        per_page = self.layout.rows_per_page
+        out = np.empty((len(rows), self.layout.dimension), np.float32)
+        groups = rows // per_page
+        order = groups.argsort(kind="stable")
+        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        scratch = np.empty(self._floats, np.float32) if not self._most else None
+        for places in np.split(order, starts[1:]) if len(rows) else []:
+            group = int(groups[places[0]])
+            page = self._page(view, group, scratch).reshape(per_page, -1)
+            # One by one: indexing by an array would leave a copy behind that nobody wipes.
+            for place in places.tolist():
+                out[place] = page[int(rows[place]) - group * per_page]
+        if scratch is not None:
+            scratch.fill(0)
+        return out
+
+    def warm(self, view: ReadView) -> None:
+        """Open as many pages as the budget holds."""
+        groups = -(-view.snapshot.root.rows // self.layout.rows_per_page)
+        for group in range(min(groups, self._most)):
+            self._page(view, group, None)
+
+    def wipe(self, vectors: Floats) -> None:
+        """Vectors that `rows` gave are no longer wanted."""
+        if self.sealed:
+            vectors.fill(0)
+
+    def _page(self, view: ReadView, group: int, scratch: Floats | None) -> Floats:
+        layout, parts = self.layout, self.layout.pages_per_row
+        if scratch is not None:
+            self._open(view, group, scratch)
+            return scratch
+        pages = range(group * parts, group * parts + parts)
+        tag = b"".join(view.snapshot.tag(PageKind.VECTORS, page) for page in pages)
+        with self._lock:
+            known = self._pages.get(group)
+            if known is not None and known[0] == tag:
+                self._pages.move_to_end(group)
+                return known[1]
+        page = np.empty(layout.rows_per_page * layout.dimension, np.float32)
+        self._open(view, group, page)
+        with self._lock:
+            self._pages[group] = (tag, page)
+            self._pages.move_to_end(group)
+            while len(self._pages) > self._most:
+                self._pages.popitem(last=False)
+        return page
+
+    def _open(self, view: ReadView, group: int, into: Floats) -> None:
+        layout, parts = self.layout, self.layout.pages_per_row
+        pages = list(range(group * parts, group * parts + parts))
+        places = [into[layout.span(part)] for part in range(parts)]
+        view.open_each_into(PageKind.VECTORS, pages, places)
+
+    @contextlib.contextmanager
+    def block(self, view: ReadView, first: int, last: int) -> Iterator[tuple[Floats, Floats]]:
+        """Vectors and squared euclidean norms of rows `first` to `last` - 1, opened anew and gone
+        after the with block: a scan would only drive everything else out.
+        """
+        per_page = self.layout.rows_per_page
+        low, high = first // per_page, -(-last // per_page)
+        matrix = np.empty(((high - low) * per_page, self.layout.dimension), np.float32)
+        flat = matrix.reshape(-1)
+        for place, group in enumerate(range(low, high)):
+            self._open(view, group, flat[place * self._floats : (place + 1) * self._floats])
+        vectors = matrix[first - low * per_page :][: last - first]
+        try:
+            yield vectors, squared_norms(vectors)
+        finally:
+            self.wipe(matrix)
+
+
+Pool = VectorPool | BoundedPool
+
+
+def make_pool(layout: VectorLayout, cache_bytes: int | None) -> Pool:
+    """The pool for a residency: everything that is touched (None), a budget, or nothing (0)."""
+    return VectorPool(layout) if cache_bytes is None else BoundedPool(layout, cache_bytes)

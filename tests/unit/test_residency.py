@@ -1,0 +1,138 @@
+"""The residencies: all vectors that were touched, a budget of them, or none beyond a query."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from support import KEY, python
+
+from cyborg_embedded import Client, InvalidInputError
+from cyborg_embedded.residency import BoundedPool
+
+ROWS, DIMENSION = 3000, 96
+SPREAD = np.linspace(3, 0.05, DIMENSION, dtype=np.float32)
+RESIDENCIES = (None, 200_000, 4 * DIMENSION, 0)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An index with a projected graph, deleted rows and rows behind the graph; its queries."""
+    random = np.random.default_rng(7)
+    vectors = (random.standard_normal((ROWS, DIMENSION)) * SPREAD).astype(np.float32)
+    folder = tmp_path_factory.mktemp("residency")
+    with Client(folder) as client, client.create_index("a", index_key=KEY) as index:
+        index.upsert([str(row) for row in range(2500)], vectors[:2500])
+        index.optimize()
+        index.upsert([str(row) for row in range(2500, ROWS)], vectors[2500:])
+        index.delete([str(row) for row in range(0, ROWS, 7)])
+        assert 0 < index.describe()["indexed_rows"] < ROWS
+    return folder, vectors
+
+
+@pytest.mark.parametrize("cache_bytes", RESIDENCIES)
+def test_answers_do_not_depend_on_residency(made, cache_bytes):
+    """Every residency gives the same answers, bit for bit, walked and scanned, one or many."""
+    folder, vectors = made
+    queries = vectors[::100] + np.float32(0.01)
+    with (
+        Client(folder) as client,
+        client.load_index("a", index_key=KEY) as plain,
+        client.load_index("a", index_key=KEY, cache_bytes=cache_bytes) as index,
+    ):
+        index.warm()
+        for k in (1, 10, 2000):
+            expected = plain.query(queries, top_k=k, include=["distance"])
+            assert index.query(queries, top_k=k, include=["distance"]) == expected
+            assert index.query(queries[3], top_k=k, include=["distance"]) == expected[3]
+        ids = [str(row) for row in range(1, ROWS, 50)]
+        given = index.get(ids, include=["vector"])
+        assert all((item["vector"] == vectors[int(item["id"])]).all() for item in given)
+
+
+def test_budget_is_kept(made):
+    """No more pages stay decrypted than the budget holds, whatever is asked."""
+    folder, vectors = made
+    with (
+        Client(folder) as client,
+        client.load_index("a", index_key=KEY, cache_bytes=100_000) as index,
+    ):
+        for query in vectors[:50]:
+            index.query(query)
+        with index._session.read() as (state, _):
+            assert isinstance(state.pool, BoundedPool)
+            held = sum(page.nbytes for _, page in state.pool._pages.values())
+        assert 0 < held <= 100_000
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "1"])
+def test_bad_budgets(made, value):
+    """A budget that is no whole number of bytes is refused."""
+    with Client(made[0]) as client, pytest.raises(InvalidInputError):
+        client.load_index("a", index_key=KEY, cache_bytes=value)
+
+
+def test_sealed_needs_a_projection(tmp_path):
+    """A handle that keeps no vectors does not open, or make, a graph that holds them."""
+    vectors = np.random.default_rng(1).standard_normal((500, 8))
+    ids = [str(row) for row in range(500)]
+    with Client(tmp_path) as client:
+        index = client.create_index("a", index_key=KEY)
+        index.upsert(ids, vectors)
+        with client.load_index("a", index_key=KEY, cache_bytes=0) as sealed:
+            sealed.optimize()
+            assert sealed.describe()["indexed_rows"] == 0
+            index.optimize()
+            assert [result["id"] for result in sealed.query(vectors[3], top_k=1)] == ["3"]
+        with pytest.raises(InvalidInputError):
+            client.load_index("a", index_key=KEY, cache_bytes=0)
+        index.close()
+
+
+SCAN = """
+import sys
+import numpy as np
+from cyborg_embedded import Client
+from support import KEY, python
+
+index = Client(sys.argv[1]).load_index("a", index_key=KEY, cache_bytes=int(sys.argv[2]))
+random = np.random.default_rng(99)
+for _ in range(200):
+    index.query(random.standard_normal(96) * 2, top_k=20)
+sampled = [index.get([str(row)], include=[])[0]["id"] for row in range(1, 3000, 15) if row % 7]
+# The first eight bytes of each with every bit flipped, so that the search itself does not leave
+# what it looks for in memory.
+heads = np.sort(np.frombuffer(sys.stdin.buffer.read(), np.uint64))
+found = 0
+with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+    for line in maps:
+        span, access, *_, = line.split()
+        low, high = (int(part, 16) for part in span.split("-"))
+        if not access.startswith("rw") or high - low < 4096:
+            continue
+        try:
+            memory.seek(low)
+            held = memory.read(high - low)
+        except (OSError, OverflowError, ValueError):
+            continue
+        for phase in (0, 4):
+            words = ~np.frombuffer(held[phase : len(held) - 8 + phase], np.uint64)
+            near = np.minimum(np.searchsorted(heads, words), len(heads) - 1)
+            found += int((heads[near] == words).sum())
+print(found)
+"""
+
+
+@pytest.mark.parametrize(("cache_bytes", "some"), [(0, False), (1 << 30, True)])
+def test_nothing_stays_in_memory(made, cache_bytes, some):
+    """After queries of a sealed handle, none of 200 sampled vectors is anywhere in the process's
+    memory; after those of one that keeps them, they are found there.
+    """
+    folder, vectors = made
+    rows = [row for row in range(1, ROWS, 15) if row % 7][:200]
+    heads = ~np.ascontiguousarray(vectors[rows, :2]).view(np.uint64)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = python("-c", SCAN, folder, cache_bytes, **pipes)
+    child.stdin.buffer.write(heads.tobytes())
+    out, _ = child.communicate(timeout=120)
+    assert child.returncode == 0
+    assert (int(out) > 0) == some
