@@ -10,23 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import InvalidInputError
-from cyborg_embedded.items import Payload
-from cyborg_embedded.model import (
-    MAX_CONTENTS_BYTES,
-    MAX_DIMENSION,
-    MAX_ID_BYTES,
-    MAX_METADATA_BYTES,
-    MAX_METADATA_DEPTH,
-    Metric,
-)
+from cyborg_embedded.model import MAX_DIMENSION
+from cyborg_embedded.payloads import encode_ids, encode_payloads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cyborg_embedded.items import Payload
+    from cyborg_embedded.model import Metric
 
     Vectors = NDArray[np.float32]
 
@@ -44,9 +39,6 @@ __all__ = [
 FIELDS = frozenset({"id", "vector", "metadata", "contents"})
 MAX_SQUARED_NORM = np.float32(2.0**125)
 """So that the squared distance between any two vectors stays a finite float32."""
-
-json_encoder = msgspec.json.Encoder()
-json_decoder = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,121 +127,9 @@ def last_of_equal_ids(batch: Batch) -> Batch:
     )
 
 
-def encode_payloads(metadata: list[Any], contents: list[Any]) -> list[Payload]:
-    """Metadata and contents of items, encoded."""
-    encoded_metadata = encode_metadata(metadata)
-    payloads = []
-    for position, given in enumerate(contents):
-        is_text = isinstance(given, str)
-        encoded = given if given is None else encode_contents(given, position)
-        payloads.append(Payload(encoded_metadata[position], encoded, is_text))
-    return payloads
-
-
-def encode_contents(contents: object, position: int) -> bytes:
-    """Text or bytes of at most 64 MiB."""
-    if isinstance(contents, str):
-        encoded = encode_text(contents, "contents", position)
-    elif isinstance(contents, (bytes, bytearray, memoryview)):
-        encoded = bytes(contents)
-    else:
-        message = f"contents must be text or bytes, not {type(contents).__name__}"
-        raise InvalidInputError(message, item=position)
-    if len(encoded) > MAX_CONTENTS_BYTES:
-        message = f"contents are longer than {MAX_CONTENTS_BYTES} bytes"
-        raise InvalidInputError(message, item=position)
-    return encoded
-
-
-def encode_text(text: str, name: str, position: int) -> bytes:
-    """Text as UTF-8, which lone surrogates have none of."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        message = f"{name} must not contain lone surrogates"
-        raise InvalidInputError(message, item=position) from None
-
-
-def encode_ids(ids: list[Any]) -> list[bytes]:
-    """Ids of 1 to 1,024 UTF-8 bytes."""
-    try:
-        # All at once, since they are nearly always right; one by one to say which is not.
-        encoded = [str.encode(item_id) for item_id in ids]
-    except (TypeError, UnicodeEncodeError):
-        return [encode_id(item_id, position) for position, item_id in enumerate(ids)]
-    lengths = [len(data) for data in encoded]
-    if ids and not (min(lengths) > 0 and max(lengths) <= MAX_ID_BYTES):
-        return [encode_id(item_id, position) for position, item_id in enumerate(ids)]
-    return encoded
-
-
-def encode_id(item_id: object, position: int) -> bytes:
-    """One id."""
-    if not isinstance(item_id, str):
-        message = f"id must be text, not {type(item_id).__name__}"
-        raise InvalidInputError(message, item=position)
-    encoded = encode_text(item_id, "id", position)
-    if not 0 < len(encoded) <= MAX_ID_BYTES:
-        message = f"id must have 1 to {MAX_ID_BYTES} bytes in UTF-8, not {len(encoded)}"
-        raise InvalidInputError(message, item=position)
-    return encoded
-
-
 def check_ids(ids: object) -> list[bytes]:
     """A sequence of ids, encoded."""
     return encode_ids(as_list(ids, "ids", None))
-
-
-def encode_metadata(metadata: list[Any]) -> list[bytes]:
-    """JSON objects, compact; None becomes empty.
-
-    Only what reads back equal is taken: no NaN, no tuples, no dates, no keys but text.
-    """
-    encoded = [b"" if item is None else encode_object(item, at) for at, item in enumerate(metadata)]
-    whole = b"[" + b",".join(filter(None, encoded)) + b"]"
-    given = [item for item in metadata if item is not None]
-    # All at once, since it is nearly always right; one by one to say which is not.
-    if json_decoder.decode(whole) != given:
-        for position, item in enumerate(metadata):
-            if item is not None and json_decoder.decode(encoded[position]) != item:
-                raise not_json(position)
-    return encoded
-
-
-def encode_object(metadata: object, position: int) -> bytes:
-    """One JSON object."""
-    if not isinstance(metadata, dict):
-        message = f"metadata must be a JSON object (a dict), not {type(metadata).__name__}"
-        raise InvalidInputError(message, item=position)
-    try:
-        encoded = json_encoder.encode(metadata)
-    except (TypeError, ValueError, RecursionError, OverflowError):
-        raise not_json(position) from None
-    if len(encoded) > MAX_METADATA_BYTES:
-        message = f"metadata is longer than {MAX_METADATA_BYTES} bytes as JSON"
-        raise InvalidInputError(message, item=position)
-    many = encoded.count(b"{") + encoded.count(b"[") > MAX_METADATA_DEPTH
-    if many and deeper_than(MAX_METADATA_DEPTH, metadata):
-        message = f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels"
-        raise InvalidInputError(message, item=position)
-    return encoded
-
-
-def not_json(position: int) -> InvalidInputError:
-    """The error for metadata that JSON would change."""
-    message = "metadata holds something that JSON cannot hold exactly"
-    return InvalidInputError(message, item=position)
-
-
-def deeper_than(levels: int, value: object) -> bool:
-    """Whether more than so many objects and arrays are nested in `value`, itself included."""
-    inside: list[object] = [value]
-    for _ in range(levels + 1):
-        nested = [each for each in inside if isinstance(each, (dict, list))]
-        inside = []
-        for each in nested:
-            inside.extend(each.values() if isinstance(each, dict) else each)
-    return bool(nested)
 
 
 def as_floats(value: object, position: int | None) -> Vectors:

@@ -12,9 +12,9 @@ from unit_harness import PagedStore
 from cyborg_embedded.aead import OVERHEAD, Opener
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, MAX_DIMENSION, PageKind
+from cyborg_embedded.pool import VectorPool
 from cyborg_embedded.vectors import (
     VectorLayout,
-    VectorPool,
     append_vectors,
     read_vectors,
     stream_vectors,
@@ -76,7 +76,8 @@ def check_everything(store):
     with store.pages.read() as view:
         store.check(shuffled, read_vectors(view, store.layout, shuffled))
         store.check(shuffled, pool.rows(view, shuffled))
-        store.check(rows, pool.block(view, 0, total)[0])
+        with pool.block(view, 0, total) as (vectors, _):
+            store.check(rows, vectors)
         store.check(rows, streamed(store, view, total))
         if total > 1:
             store.check(rows[: total - 1], streamed(store, view, total - 1))
@@ -155,11 +156,11 @@ def test_one_pool_through_commits(tmp_path_factory, dimension, counts, data):
                 store.check(rows, pool.rows(view, rows))
                 first = data.draw(st.integers(0, total - 1))
                 last = data.draw(st.integers(first, total))
-                vectors, norms = pool.block(view, first, last)
-                store.check(np.arange(first, last), vectors)
-                with np.errstate(all="ignore"):
-                    expected = np.einsum("ij,ij->i", vectors, vectors)
-                assert np.array_equal(norms, expected, equal_nan=True)
+                with pool.block(view, first, last) as (vectors, norms):
+                    store.check(np.arange(first, last), vectors)
+                    with np.errstate(all="ignore"):
+                        expected = np.einsum("ij,ij->i", vectors, vectors)
+                    assert np.array_equal(norms, expected, equal_nan=True)
 
 
 def test_returned_rows_are_a_copy(tmp_path):
@@ -186,7 +187,8 @@ def test_pool_opens_a_page_once(tmp_path, monkeypatch):
         with store.pages.read() as view:
             for _ in range(3):
                 pool.rows(view, np.arange(40))
-                pool.block(view, 0, 40)
+                with pool.block(view, 0, 40):
+                    pass
         assert len(derived) == store.layout.pages(40)
 
 
@@ -204,7 +206,8 @@ def test_threads_share_a_pool(tmp_path):
                     with store.pages.store.read(None) as view:
                         store.check(rows, pool.rows(view, rows))
                         low, high = sorted(random.integers(0, 500, 2).tolist())
-                        store.check(np.arange(low, high), pool.block(view, low, high)[0])
+                        with pool.block(view, low, high) as (vectors, _):
+                            store.check(np.arange(low, high), vectors)
             except BaseException as error:
                 wrong.append(error)
 
@@ -246,7 +249,7 @@ def test_wrong_length(tmp_path, length):
             for read in (
                 lambda: read_vectors(view, store.layout, np.array([1])),
                 lambda: VectorPool(store.layout).rows(view, np.array([1])),
-                lambda: VectorPool(store.layout).block(view, 0, 2),
+                lambda: VectorPool(store.layout).block(view, 0, 2).__enter__(),
                 lambda: stream_vectors(view, store.layout, 2, lambda first, vectors: None),
             ):
                 with pytest.raises(IntegrityError):
