@@ -160,6 +160,8 @@ def as_table(f: dict[str, Any]) -> str:
         return f"{a:{form}} {unit}", f"{b:{form}} {unit}", f"{a / b:.2f}"
 
     load = timed("upsert_s", "plain_build_s", "s", ".2f")
+    first = timed("cold_first_ms", "plain_cold_first_ms", "ms", ".0f")
+    total = timed("cold_total_ms", "plain_cold_total_ms", "ms", ".0f")
     rows = [
         ("upsert, durable and queryable; hnswlib: add", *load[:2], f"{load[2]} ({rate})"),
         ("all rows in the graph", *timed("optimize_s", "plain_build_s", "s", ".2f")),
@@ -169,10 +171,10 @@ def as_table(f: dict[str, Any]) -> str:
         ("one query, p50, before `optimize`", f"{f['exact_p50_us']:,.0f} µs", "", ""),
         ("one query, p50, at that recall", *timed("p50_us", "plain_p50_us", "µs", ",.0f")),
         (f"{f['queries']:,} queries at once", *timed("batch_s", "plain_batch_s", "s", ".3f")),
-        ("new process: open and first answer", *timed("cold_first_ms", "plain_cold_first_ms", "ms", ".0f")),
-        ("new process: that and 100 more", *timed("cold_total_ms", "plain_cold_total_ms", "ms", ".0f")),
+        ("new process: open and first answer", *first),
+        ("new process: that and 100 more", *total),
         ("file, graph included; raw data", *timed("file_mb", "raw_mb", "MB", ".1f")),
-    ]  # fmt: skip
+    ]
     head = (
         f"{f['rows']:,} x {f['dimension']} ({f['data']}), {f['queries']:,} queries, top {K}, "
         f"M={plain.M}, ef_construction={plain.EF_CONSTRUCTION}\n\n"

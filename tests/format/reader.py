@@ -54,7 +54,7 @@ class Item:
 
 @dataclass
 class SavedGraph:
-    """Links by node; codes by row; the projection's three parts as lists of floats."""
+    """Links by node; codes by row; the projection's three parts as tuples of floats."""
 
     covered: int
     m: int
@@ -66,6 +66,7 @@ class SavedGraph:
     level0: list
     upper: list
     dimensions: int
+    walked: int
     codes: list
     basis: tuple
     offset: tuple
@@ -124,7 +125,7 @@ def read_header(records):
     check(data[16:18] == b"\x00\x01", 3)
     check(len(data) == 112, 4)
     reserved, page_size, created = struct.unpack(">HIQ", data[18:32])
-    check(reserved == 0 and 256 <= page_size <= 1_048_576, 4)
+    check(reserved == 0 and 256 <= page_size <= 1_048_576 and created <= 253_402_300_799, 4)
     return {
         "page_size": page_size,
         "created": created,
@@ -309,7 +310,8 @@ def read_root(plaintext, tags_per_chunk):
     root["ids"] = take(root["ids"], {"entries": (count, (0,)), "sorted": (count, (0,))})
     if root["graph"] is not None:
         fields = {"rows": (whole(1 << 31), None), "bytes": (count, None)}
-        root["graph"] = take(root["graph"], fields | {"dimensions": (whole(16_384), (0,))})
+        fields |= dict.fromkeys(("dimensions", "walked"), (whole(16_384), (0,)))
+        root["graph"] = take(root["graph"], fields)
         check(root["graph"]["rows"] <= root["rows"], 12)
     check(root["tables"].keys() <= TABLED, 11)
     fields = {"pages": (count, (0,)), "chunks": (lambda value: isinstance(value, bytes), (b"",))}
@@ -365,11 +367,11 @@ def read_dead(pages):
 def read_item_ids(pages):
     """The ids of all rows, as bytes."""
     found = []
-    for page in range(-(-pages.root["rows"] // 256)):
+    for page in range(-(-pages.root["rows"] // 512)):
         data = pages.open(ITEM_IDS, page)
         check(len(data) >= 4, 16)
         (count,) = struct.unpack_from("<I", data)
-        check(min(pages.root["rows"] - 256 * page, 256) <= count <= 256, 16)
+        check(min(pages.root["rows"] - 512 * page, 512) <= count <= 512, 16)
         at = 4 + 2 * count
         check(at <= len(data), 17)
         for length in struct.unpack_from(f"<{count}H", data, 4):
@@ -416,6 +418,7 @@ def read_record(pages, row, record):
     """Metadata and contents of a row."""
     check(len(record) >= 9, 19)
     flags, metadata_length, contents_length = struct.unpack_from("<BII", record)
+    check(flags < 16 and flags & 3 != 3 and (flags & 3 or not contents_length), 19)
     check(metadata_length <= 1 << 20 and contents_length <= 64 << 20, 19)
     middle = 9 + (16 if flags & 4 else metadata_length)
     check(len(record) == middle + (16 if flags & 8 else contents_length), 19)
@@ -464,10 +467,10 @@ def check_ids(pages, items, ids_key):
 def read_graph(pages):
     """The saved graph."""
     record, d = pages.root["graph"], pages.root["dimension"]
-    covered, m = record["rows"], record["dimensions"]
+    covered, m, walked = record["rows"], record["dimensions"], record["walked"]
     codes, floats = [], ()
     if m:
-        check(m <= pages.room, 24)
+        check(0 < walked <= m <= pages.room, 24)
         floats = struct.unpack(f"<{m * (d + 2)}f", pages.blob(PROJECTION, 4 * m * (d + 2)))
         check(all(map(math.isfinite, floats)), 24)
         per_page = pages.room // m
@@ -477,7 +480,7 @@ def read_graph(pages):
             codes += [data[at : at + m] for at in range(0, len(data), m)]
     links = read_links(pages.blob(GRAPH, record["bytes"]), covered)
     parts = floats[: d * m], floats[d * m : d * m + m], floats[d * m + m :]
-    return SavedGraph(covered, *links, m, codes[:covered], *parts)
+    return SavedGraph(covered, *links, m, walked, codes[:covered], *parts)
 
 
 def read_links(data, covered):

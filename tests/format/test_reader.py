@@ -85,6 +85,7 @@ def check_graph(folder, found):
         saved = load_graph(view)
         links = saved.links
         m = 0 if saved.projection is None else saved.projection.dimensions
+        walked = 0 if saved.projection is None else saved.projection.walked
         codes = np.zeros((saved.covered, m), np.int8)
 
         def take(first, part):
@@ -92,7 +93,7 @@ def check_graph(folder, found):
 
         if m:
             stream_codes(view, m, saved.covered, take)
-    assert (graph.covered, graph.dimensions) == (saved.covered, m)
+    assert (graph.covered, graph.dimensions, graph.walked) == (saved.covered, m, walked)
     head = (links.m, links.ef_construction, links.max_level, links.entry)
     assert (graph.m, graph.ef_construction, graph.max_level, graph.entry) == head
     assert list(graph.rows) == links.rows.tolist()
@@ -182,7 +183,7 @@ def test_graph_over_vectors(folder, metric):
 def test_graph_over_a_projection(folder, metric, page_size):
     """Projection and codes of a saved graph are found, and again after it was extended."""
     rows, d = 1200, 64
-    vectors = (numbers(6, (rows, d)) * 0.8 ** np.arange(d)).astype(np.float32)
+    vectors = (numbers(6, (rows, d)) * 0.93 ** np.arange(d)).astype(np.float32)
     names = [f"n{number}" for number in range(rows)]
     make_index(folder, "notes", KEY, dimension=d, metric=metric, page_size=page_size)
     items = {}
@@ -193,7 +194,7 @@ def test_graph_over_a_projection(folder, metric, page_size):
     for name in names[:40]:
         del items[name]
     found = check_same(folder, items)
-    assert found.graph.dimensions
+    assert 0 < found.graph.walked < found.graph.dimensions
     check_graph(folder, found)
     with opened(folder) as index:
         upsert(index, items, names[1100:], vectors[1100:])
@@ -204,7 +205,7 @@ def test_graph_over_a_projection(folder, metric, page_size):
 def test_codes_are_what_the_document_says(folder):
     """A code is the rounded, scaled projection of the vector, of unit length under cosine."""
     rows, d = 1100, 64
-    vectors = (numbers(7, (rows, d)) * 0.8 ** np.arange(d)).astype(np.float32)
+    vectors = (numbers(7, (rows, d)) * 0.93 ** np.arange(d)).astype(np.float32)
     make_index(folder, "notes", KEY, dimension=d, metric="cosine", page_size=DEFAULT_PAGE_SIZE)
     with opened(folder) as index:
         index.upsert([f"n{number}" for number in range(rows)], vectors)
@@ -292,7 +293,7 @@ def test_dropped_cut_and_swapped_pages(records):
 def test_edited_headers(records):
     """An edit of any byte of the header is rejected, by the rule that its field calls for."""
     rules = [2] * 16 + [3] * 2 + [4] * 4 + [8] * 26 + [5] * 64
-    rules[22:24] = [8, 8]
+    rules[22:28] = [8, 8, 4, 4, 4, 4]
     for at, rule in enumerate(rules):
         assert rejected(records, {b"\x00": flip(records[b"\x00"], at, 0x40)}) == rule, at
     assert rejected(records, {b"\x00": records[b"\x00"] + b"\x00"}) == 4

@@ -27,7 +27,7 @@ def case(tmp_path_factory):
     """The path of an index with pages of every kind, and its records."""
     folder = tmp_path_factory.mktemp("rejects")
     make_index(folder, "notes", KEY, dimension=64, metric="cosine", page_size=1000)
-    vectors = np.random.default_rng(8).normal(size=(1100, 64)) * 0.7 ** np.arange(64)
+    vectors = np.random.default_rng(8).normal(size=(1100, 64)) * 0.93 ** np.arange(64)
     metadata = [{"n": number, "m": "m" * (600 * (number == 1))} for number in range(1100)]
     contents = ["text"] + ["t" * 600] * 2 + [None] * 1097
     with Client(folder) as client, client.load_index("notes", index_key=KEY) as index:
@@ -111,6 +111,10 @@ def links(node, *values):
     return (reader.GRAPH, at // ROOM, put(f"<{len(values)}I", at % ROOM, *values))
 
 
+def walk_one_more(graph):
+    graph["walked"] = graph["dimensions"] + 1
+
+
 def bad_root(**values):
     return lambda root: msgspec.msgpack.encode({**root, **values})
 
@@ -123,7 +127,7 @@ PAGES = {
     "long ids": (9, (IDS, 1, lambda data: data + data[:20])),
     "one more dead row": (15, (TOMBSTONES, 0, put("<B", 0, 0x21 | 1))),
     "no ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 0))),
-    "257 ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 257))),
+    "513 ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 513))),
     "too few ids of rows": (16, (ITEM_IDS, 0, put("<I", 0, 3))),
     "no items": (16, (ITEMS, 0, put("<I", 0, 0))),
     "33 items": (16, (ITEMS, 0, put("<I", 0, 33))),
@@ -138,9 +142,13 @@ PAGES = {
     "metadata above the limit": (19, (ITEMS, 0, record_of(1, "<I", 1, (1 << 20) + 1))),
     "contents above the limit": (19, (ITEMS, 0, record_of(2, "<I", 5, (64 << 20) + 1))),
     "an empty record": (19, (ITEMS, 0, lambda data: put("<I", 8, *data[4:5])(data))),
+    "an unknown flag": (19, (ITEMS, 0, record_of(2, "<B", 0, 16 | 9))),
+    "contents that are text and bytes": (19, (ITEMS, 0, record_of(0, "<B", 0, 3))),
+    "contents that are neither": (19, (ITEMS, 0, record_of(0, "<B", 0, 0))),
+    "long contents that are neither": (19, (ITEMS, 0, record_of(2, "<B", 0, 8))),
     "metadata longer than its page": (20, (ITEMS, 0, record_of(1, "<I", 1, 5000))),
     "contents longer than their page": (20, (ITEMS, 0, record_of(2, "<I", 5, 5000))),
-    "an id that is no text": (21, (ITEM_IDS, 0, put("<B", 4 + 2 * 256, 0xFF))),
+    "an id that is no text": (21, (ITEM_IDS, 0, put("<B", 4 + 2 * 512, 0xFF))),
     "a text that is none": (21, (ITEMS, 0, record_of(0, "<B", 9 + 15, 0xFF))),
     "metadata that is no JSON": (21, (ITEMS, 0, record_of(0, "<B", 9, ord("x")))),
     "short tombstones": (9, (TOMBSTONES, 0, lambda data: data[:100])),
@@ -185,6 +193,10 @@ ROOTS = {
     "a graph of more rows": (12, update("graph", rows=1101)),
     "a graph too long": (24, update("graph", bytes=1)),
     "m above room": (24, update("graph", dimensions=961)),
+    "components without any that are walked": (24, update("graph", walked=0)),
+    "more walked than there are": (24, lambda root: walk_one_more(root["graph"])),
+    "too many walked": (10, update("graph", walked=16_385)),
+    "walked is text": (10, update("graph", walked="16")),
 }
 
 
@@ -215,7 +227,7 @@ def test_honest_forgery(case):
     again, before = decode(forger.finish(), KEY), decode(case[1], KEY)
     assert (again.items, again.graph) == (before.items, before.graph)
     assert before.graph_rejected is None
-    assert before.graph.dimensions
+    assert 0 < before.graph.walked < before.graph.dimensions
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,5 +1,6 @@
 """The HNSW graph: what it finds, and that saving and restoring it changes nothing of that."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -36,14 +37,25 @@ def restored(graph, covered, space="l2", step=97):
     return Graph.restore(links, covered, stream, DIMENSION, space)
 
 
-def nearest(rows, query, k, space="l2"):
+def measured(rows, query, space="l2"):
+    """Distances in float64, as hnswlib defines them."""
     points = POINTS[rows].astype(np.float64)
-    distances = -(points @ query) if space == "ip" else ((points - query) ** 2).sum(axis=1)
-    return set(rows[np.argsort(distances)[:k]].tolist())
+    return 1 - points @ query if space == "ip" else ((points - query) ** 2).sum(axis=1)
+
+
+def nearest(rows, query, k, space="l2"):
+    return set(rows[np.argsort(measured(rows, query, space))[:k]].tolist())
+
+
+def rows_of(graph, queries, k):
+    """What a search finds, which has to find something."""
+    found = graph.search(queries, k, 1)
+    assert found is not None
+    return found[0]
 
 
 def recall(graph, rows, space="l2", k=10):
-    found = graph.search(QUERIES, k, 1)
+    found, _ = graph.search(QUERIES, k, 1)
     right = [
         len(nearest(np.asarray(rows), query, k, space) & set(answer.tolist()))
         for query, answer in zip(QUERIES, found, strict=True)
@@ -52,7 +64,7 @@ def recall(graph, rows, space="l2", k=10):
 
 
 def found_sets(graph, k=10):
-    return [sorted(rows) for rows in graph.search(QUERIES, k, 1).tolist()]
+    return [sorted(rows) for rows in rows_of(graph, QUERIES, k).tolist()]
 
 
 SUBSETS = {
@@ -85,6 +97,20 @@ def test_recall(space):
 
 
 @pytest.mark.parametrize("space", ["l2", "ip"])
+@pytest.mark.parametrize("k", [1, 10, 48, 49, 200])
+def test_distances(space, k):
+    """Rows come nearest first, each once, with their distances, as many as were asked for."""
+    graph = built(np.arange(COUNT), COUNT, space)
+    rows, distances = graph.search(QUERIES, k, 2)
+    assert rows.shape == distances.shape == (len(QUERIES), k)
+    assert (rows.dtype, distances.dtype) == (np.int64, np.float32)
+    for query, found, near in zip(QUERIES, rows, distances, strict=True):
+        assert len(set(found.tolist())) == k
+        assert (np.diff(near) >= 0).all()
+        assert np.allclose(near, measured(found, query, space), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("space", ["l2", "ip"])
 def test_restored_graph_can_be_extended(space):
     """A restored graph takes more rows, finds them and the old ones, and stays as it was."""
     graph = restored(built(np.arange(COUNT), COUNT, space), COUNT, space)
@@ -107,7 +133,7 @@ def test_extending_step_by_step():
         graph = restored(graph.extended(rows, size, lambda part: POINTS[part]), size)
     assert recall(graph, np.arange(size)) > 0.98
     for row in range(size):
-        assert row in graph.search(POINTS[row : row + 1], 5, 1)[0]
+        assert row in rows_of(graph, POINTS[row : row + 1], 5)[0]
 
 
 def alive_but(dead, count=COUNT):
@@ -122,7 +148,7 @@ def test_buried_rows():
     dead = np.arange(0, COUNT, 4)
     graph.bury(alive_but(dead))
     assert graph.buried == len(dead)
-    assert not np.isin(graph.search(QUERIES, 30, 1), dead).any()
+    assert not np.isin(rows_of(graph, QUERIES, 30), dead).any()
     assert recall(graph, np.setdiff1d(np.arange(COUNT), dead)) > 0.95
     assert graph.hidden(np.ones(COUNT, bool)).tolist() == dead.tolist()
     assert graph.hidden(alive_but(dead[1:])).tolist() == [0]
@@ -140,11 +166,11 @@ def test_buried_rows_stay_buried():
     rows = np.arange(COUNT, COUNT + 50)
     larger = graph.extended(rows, COUNT + 50, lambda part: POINTS[part])
     assert larger.buried == 5
-    assert not np.isin(larger.search(POINTS[:5], 10, 1), dead).any()
+    assert not np.isin(rows_of(larger, POINTS[:5], 10), dead).any()
     again = restored(larger, COUNT + 50)
     assert again.buried == 0
     again.bury(alive_but(dead, COUNT + 50))
-    assert not np.isin(again.search(POINTS[:5], 10, 1), dead).any()
+    assert not np.isin(rows_of(again, POINTS[:5], 10), dead).any()
 
 
 def test_asking_for_more_than_there_is():
@@ -152,10 +178,20 @@ def test_asking_for_more_than_there_is():
     graph = built(np.arange(20), 20)
     graph.bury(alive_but([3, 4], 20))
     found = graph.search(QUERIES[:3], 100, 1)
-    assert found is None or [len(set(row)) for row in found.tolist()] == [18] * 3
+    assert found is None or [len(set(row)) for row in found[0].tolist()] == [18] * 3
     graph.bury(np.zeros(20, bool))
-    found = graph.search(QUERIES[:3], 5, 1)
-    assert found is None or found.size == 0
+    rows, distances = graph.search(QUERIES[:3], 5, 1)
+    assert rows.shape == distances.shape == (3, 0)
+
+
+def test_rows_that_no_link_leads_to():
+    """A graph whose walk cannot reach as many rows as it is asked for says None, not fewer."""
+    links = built(np.arange(20), 20).links()
+    level0 = np.zeros_like(links.level0)
+    alone = dataclasses.replace(links, level0=level0, upper=np.zeros_like(links.upper))
+    graph = Graph.restore(alone, 20, lambda take: take(0, POINTS[:20]), DIMENSION, "l2")
+    assert graph.search(QUERIES, 2, 1) is None
+    assert rows_of(graph, QUERIES, 1).tolist() == [[links.entry]] * len(QUERIES)
 
 
 def test_searching_while_burying():
@@ -166,7 +202,7 @@ def test_searching_while_burying():
         try:
             while not done.is_set():
                 found = graph.search(QUERIES[:5], 10, 1)
-                if found is not None and not ((found >= 0) & (found < COUNT)).all():
+                if found is not None and not ((found[0] >= 0) & (found[0] < COUNT)).all():
                     wrong.append(found)
         except BaseException as error:
             wrong.append(error)

@@ -311,6 +311,136 @@ def test_fork_beside_threads(tmp_path):
     assert run_child(FORK_BESIDE_THREADS, tmp_path / "folder") == "fine"
 
 
+FORK_DURING_A_TRANSACTION = """
+import os, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+from cyborg_embedded import registry
+environment = registry.acquire(sys.argv[1], timeout=5)
+inside, leave, order = threading.Event(), threading.Event(), []
+
+def read():
+    with environment.read() as txn:
+        inside.set()
+        leave.wait()
+        order.append(txn.get(bytes(1)) is not None)
+
+def write():
+    def work(txn):
+        inside.set()
+        leave.wait()
+        txn.put(b"written", b"while another thread forks")
+    with environment.writer(5):
+        environment.write(work)
+    order.append(True)
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            own = registry.acquire(sys.argv[1], timeout=5)
+            with own.read() as txn:
+                status = 0 if (txn.get(b"written") is not None) == (sys.argv[2] == "write") else 2
+        finally:
+            os._exit(status)
+    order.append("forked")
+    order.append(os.waitpid(pid, 0)[1])
+
+busy = threading.Thread(target=read if sys.argv[2] == "read" else write)
+busy.start()
+inside.wait()
+forking = threading.Thread(target=fork)
+forking.start()
+forking.join(0.3)
+assert forking.is_alive() and order == [], order
+leave.set()
+busy.join()
+forking.join()
+assert sorted(map(str, order)) == ["0", "True", "forked"], order
+with environment.read() as txn:
+    assert txn.get(bytes(1)) is not None
+print("waited")
+"""
+
+
+@pytest.mark.parametrize("what", ["read", "write"])
+def test_fork_waits_for_a_running_transaction(path, what):
+    """A fork waits until a transaction of another thread has ended; parent and child go on."""
+    assert run_child(FORK_DURING_A_TRANSACTION, path, what) == "waited"
+
+
+FORK_WHILE_OPENING_A_LOCK = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")
+from cyborg_embedded import locks, registry
+environment = registry.acquire(sys.argv[1], timeout=5)
+real, inside, leave, forked = locks.fcntl.flock, threading.Event(), threading.Event(), []
+
+def slow(fd, operation):
+    inside.set()
+    leave.wait()
+    real(fd, operation)
+
+def write():
+    with environment.writer(5):
+        done.wait()
+
+def fork():
+    before = set(os.listdir("/proc/self/fd"))
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            names = [os.readlink("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd")
+                     if os.path.exists("/proc/self/fd/" + fd)]
+            status = int(any(name.startswith(sys.argv[1]) for name in names))
+        finally:
+            os._exit(status)
+    forked.append(os.waitpid(pid, 0)[1])
+
+done = threading.Event()
+locks.fcntl.flock = slow
+busy = threading.Thread(target=write)
+busy.start()
+inside.wait()
+forking = threading.Thread(target=fork)
+forking.start()
+forking.join(0.3)
+assert forking.is_alive() and forked == []
+leave.set()
+forking.join()
+done.set()
+busy.join()
+print(forked)
+"""
+
+
+def test_a_child_inherits_no_descriptor_of_an_index(path):
+    """A fork waits while a lock file is being opened, and its child keeps no file of the index."""
+    assert run_child(FORK_WHILE_OPENING_A_LOCK, path) == "[0]"
+
+
+LINKS = {
+    "a symbolic link": lambda path, target: os.symlink(target, path),
+    "a dangling link": lambda path, target: os.symlink(target + ".missing", path),
+    "a folder": lambda path, target: os.mkdir(path),
+    "a pipe": lambda path, target: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("make", LINKS.values(), ids=LINKS)
+def test_what_is_no_file(path, tmp_path, make):
+    """A link, a folder or a pipe is FormatError, at once, and nothing is opened through it."""
+    other = str(tmp_path / "other.cyb")
+    make(other, path)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FormatError):
+        registry.acquire(other, timeout=0)
+    with pytest.raises(FormatError), registry.exclusively(other, timeout=0):
+        pytest.fail("got it alone")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 def test_stores_share_and_close(tmp_path):
     """Closing one store leaves another on the same file at work, and both see all commits."""
     with PagedStore(tmp_path / "y.cyb") as paged:
