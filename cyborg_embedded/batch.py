@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "as_queries",
     "batch_from_arrays",
     "batch_from_items",
     "check_dimension",
@@ -177,11 +178,8 @@ def check_vectors(vectors: Vectors, metric: Metric) -> None:
             raise InvalidInputError(message, item=int(suspects[zero.argmax()]))
 
 
-def check_queries(vectors: object, dimension: int, metric: Metric) -> tuple[Vectors, bool]:
-    """Queries as (m, dimension) float32, and whether a single vector was given.
-
-    A `dimension` of 0 stands for any: the index has none yet.
-    """
+def as_queries(vectors: object) -> tuple[Vectors, bool]:
+    """Queries as (m, d) float32, and whether a single vector was given."""
     queries = as_floats(vectors, None)
     single = queries.ndim == 1
     if single:
@@ -189,9 +187,13 @@ def check_queries(vectors: object, dimension: int, metric: Metric) -> tuple[Vect
     if queries.ndim != 2:
         message = "query_vectors must be one vector or a two-dimensional array of them"
         raise InvalidInputError(message)
+    return queries, single
+
+
+def check_queries(queries: Vectors, dimension: int, metric: Metric) -> None:
+    """Refuse queries (m, d) that an index cannot answer. A `dimension` of 0 stands for any."""
     check_dimension(queries, dimension or queries.shape[1])
     check_vectors(queries, metric)
-    return queries, single
 
 
 def check_top_k(top_k: object) -> int:

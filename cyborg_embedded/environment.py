@@ -103,7 +103,7 @@ class Environment:
 
     def abandon(self) -> None:
         """In a forked child: close its copy. No transaction was running when it was forked."""
-        self._writer_file.release()
+        self._writer_file.abandon()
         self._close()
 
     def _close(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cyborg_embedded import rows as item_rows
 from cyborg_embedded.batch import (
+    as_queries,
     batch_from_arrays,
     batch_from_items,
     check_dimension,
@@ -171,9 +172,10 @@ class EncryptedIndex:
         k = check_top_k(top_k)
         wanted = check_include(include, RESULT_FIELDS)
         refuse_filters(filters)
+        queries, single = as_queries(query_vectors)
         with self._session.read() as (state, view):
             root, items = state.root, self._session.items
-            queries, single = check_queries(query_vectors, root.dimension, root.metric)
+            check_queries(queries, root.dimension, root.metric)
             answers: list[list[Result]] = []
             for hits in nearest(state, view, queries, k):
                 found, distances = in_order(view, items, *hits, k)
@@ -195,9 +197,10 @@ class EncryptedIndex:
         """
         k = check_top_k(top_k)
         refuse_filters(filters)
+        queries, single = as_queries(query_vectors)
         with self._session.read() as (state, view):
             root, items = state.root, self._session.items
-            queries, single = check_queries(query_vectors, root.dimension, root.metric)
+            check_queries(queries, root.dimension, root.metric)
             n = min(k, root.live)
             ids: list[list[str]] = []
             distances = np.empty((len(queries), n), np.float32)

@@ -3,8 +3,8 @@
 `FileLock` uses flock(2). It belongs to the open file description: it goes away with the process,
 it excludes other descriptors of the same process too, and closing one descriptor does not drop
 the lock of another, as it would with the POSIX record locks that LMDB takes on its lock file
-(which is never opened here). A forked child inherits the descriptor and has to `release` its copy,
-or it would keep its parent's lock alive.
+(which is never opened here). A forked child inherits the descriptor and has to `abandon` its copy,
+or it would keep the lock of a parent that dies alive.
 """
 
 from __future__ import annotations
@@ -168,6 +168,14 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock up; nothing happens if it is not held."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            # Also for a child that was forked meanwhile and has the same open file description.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
+
+    def abandon(self) -> None:
+        """In a forked child: drop its copy of the descriptor. The parent's lock stays."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)

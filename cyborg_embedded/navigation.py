@@ -87,10 +87,8 @@ def load_graph(view: ReadView) -> SavedGraph | None:
     if record is None:
         return None
     links = decode(load_blob(view, PageKind.GRAPH, record.bytes), record.rows)
-    if (
-        not 0 < record.walked <= record.dimensions <= view.page_size - OVERHEAD
-        and record.dimensions
-    ):
+    walked, dimensions = record.walked, record.dimensions
+    if not walked <= dimensions <= view.page_size - OVERHEAD or (dimensions and not walked):
         message = "the dimensions contradict each other, or a row of codes does not fit into a page"
         raise IntegrityError(message, kind="NAVIGATION", number=0)
     if not record.dimensions:

@@ -33,6 +33,8 @@ SAMPLE_ROWS = 16_384
 """Rows that a projection is trained and measured on."""
 FEWEST_ROWS = 1024
 FEWEST_DIMENSIONS, MOST_DIMENSIONS = 64, 4096
+LARGEST = np.float32(2.0**40)
+"""Numbers above this would overflow where squares are summed over the sample."""
 STEP = 16
 """Dimensions come in multiples of what hnswlib's vector instructions take at once."""
 MOST_SHARE = 0.75
@@ -105,6 +107,8 @@ def choose_projection(sample: Floats) -> Projection | None:
     rows, d = sample.shape
     most = int(d * MOST_SHARE) // STEP * STEP
     if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
+        return None
+    if np.abs(sample).max() > LARGEST:
         return None
     full = train(sample, d // STEP * STEP)
     queries = sample[:MEASURED_QUERIES]

@@ -71,7 +71,7 @@ class Registry:
         """Close all copies. The parent's files and locks stay as they are."""
         for shared in self.files.values():
             shared.environment.abandon()
-            shared.presence.release()
+            shared.presence.abandon()
         self.files.clear()
         DESCRIPTORS.release()
         self.lock.release()

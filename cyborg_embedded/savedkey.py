@@ -24,18 +24,26 @@ def save_key(index_key: bytes) -> None:
     except FileExistsError:
         message = "a key has been saved before, and saving never overwrites it; load that one"
         raise InvalidInputError(message) from None
-    with os.fdopen(fd, "w") as file:
-        file.write(index_key.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(index_key.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(path)
+        raise
 
 
 def load_saved_key() -> bytes:
     """The key that was kept. Raises `KeyRequiredError` if there is none, `InvalidInputError` if
     others may read the file or it holds no key.
     """
+    path = saved_key_path()
     try:
-        with open(saved_key_path(), encoding="ascii", errors="replace") as file:
+        if not os.path.isfile(path) and os.path.lexists(path):
+            message = "what has the name of the saved key is not a file"
+            raise InvalidInputError(message)
+        with open(path, encoding="ascii", errors="replace") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 message = "the saved key can be read by other users; set its mode to 0600"
                 raise InvalidInputError(message)
@@ -43,3 +51,6 @@ def load_saved_key() -> bytes:
     except FileNotFoundError:
         message = "no key has been saved; generate_key(save=True) saves one"
         raise KeyRequiredError(message) from None
+    except PermissionError:
+        message = "the saved key cannot be read by this user"
+        raise InvalidInputError(message) from None

@@ -147,6 +147,8 @@ def check_successor(snapshot: Snapshot, older: State) -> None:
     be wrong. Raises `RollbackError`.
     """
     before, rows = older.snapshot, older.root.rows
+    fixed = older.root.dimension in (0, snapshot.root.dimension)
+    fixed = fixed and older.root.metric == snapshot.root.metric
     grown = snapshot.root.rows - rows
     layout = older.pool.layout if older.pool is not None else None
     kept = {PageKind.ITEM_IDS: divmod(rows, IDS_PER_PAGE)}
@@ -157,7 +159,7 @@ def check_successor(snapshot: Snapshot, older: State) -> None:
         # The page that is not full yet changes with every row that it gets, and only then.
         pages = full + (rest > 0 and grown == 0)
         old, new = before.tags.get(kind, b""), snapshot.tags.get(kind, b"")
-        if grown < 0 or old[: pages * TAG_BYTES] != new[: pages * TAG_BYTES]:
+        if not fixed or grown < 0 or old[: pages * TAG_BYTES] != new[: pages * TAG_BYTES]:
             message = "the index on disk is not a successor of what this handle has already read"
             raise RollbackError(
                 message, sequence=snapshot.root.sequence, expected=before.root.sequence

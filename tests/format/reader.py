@@ -469,6 +469,7 @@ def read_graph(pages):
     record, d = pages.root["graph"], pages.root["dimension"]
     covered, m, walked = record["rows"], record["dimensions"], record["walked"]
     codes, floats = [], ()
+    check(walked <= m, 24)
     if m:
         check(0 < walked <= m <= pages.room, 24)
         floats = struct.unpack(f"<{m * (d + 2)}f", pages.blob(PROJECTION, 4 * m * (d + 2)))

@@ -214,3 +214,72 @@ def test_tiny_vectors_do_not_hide_others(client):
             "tiny and right",
             "tiny",
         ]
+
+
+def test_branch_of_another_dimension(client, tmp_path):
+    """A handle of an index with a dimension refuses a branch that has set another one.
+
+    With no page full yet, it followed, and read vectors of four numbers as ones of eight.
+    """
+    path, copy = tmp_path / "indexes" / "a.cyb", tmp_path / "other" / "a.cyb"
+    client.create_index("a", index_key=KEY).close()
+    copy.parent.mkdir()
+    shutil.copy(path, copy)
+    with Client(copy.parent) as other, other.load_index("a", index_key=KEY) as branch:
+        for commit in range(3):
+            branch.upsert([f"b{commit}"], vectors(1, dimension=4))
+    with client.load_index("a", index_key=KEY) as index:
+        index.upsert(["a"], vectors(1))
+        script = FORK.format(tests=str(Path(__file__).parent), path=str(path), other=str(copy))
+        subprocess.run([sys.executable, "-c", script], check=True)
+        assert answers(index) == ["refused"] * 3
+
+
+HOLDING = """
+import os, sys, time
+from cyborg_embedded import Client
+from cyborg_embedded.folder import Folder
+
+folder = Folder(sys.argv[1])
+with folder.changing(timeout=1):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+try:
+    with folder.changing(timeout=1):
+        print("free")
+finally:
+    os.kill(child, 9)
+"""
+
+
+def test_child_forked_beside_a_lock_does_not_keep_it(tmp_path):
+    """A lock that its holder has given up is free, though a child was forked meanwhile.
+
+    The child's copy of the descriptor kept it for as long as the child lived.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", HOLDING, str(tmp_path / "indexes")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "free\n", done.stderr
+
+
+def test_huge_numbers_in_a_graph(client):
+    """Vectors whose squares overflow when they are summed over a sample can be optimized."""
+    data = vectors(1100, dimension=64) * np.float32(1e17)
+    with client.create_index("a", index_key=KEY) as index:
+        index.upsert([str(row) for row in range(1100)], data)
+        index.optimize()
+        assert [result["id"] for result in index.query(data[7], top_k=1)] == ["7"]
+
+
+def test_a_query_that_asks_the_index_itself(client):
+    """What a caller gives as a vector may itself ask the index: it is read before any lock."""
+
+    class Asking:
+        def __array__(self, dtype=None, copy=None):
+            return index.get(["x"], include=["vector"])[0]["vector"]
+
+    with client.create_index("a", index_key=KEY) as index:
+        index.upsert(["x"], vectors(1))
+        assert index.query(Asking(), top_k=1)[0]["id"] == "x"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyborg_embedded.batch import (
+    as_queries,
     batch_from_arrays,
     batch_from_items,
     check_dimension,
@@ -421,14 +422,14 @@ def test_dimension(dimension):
 
 def test_queries():
     """One vector is one query, a matrix several, and the caller learns which it was."""
-    queries, single = check_queries([1, 2], 2, "euclidean")
+    queries, single = as_queries([1, 2])
     assert (queries.tolist(), queries.dtype, single) == ([[1, 2]], np.float32, True)
-    queries, single = check_queries([[1, 2]], 2, "euclidean")
+    queries, single = as_queries([[1, 2]])
     assert (queries.tolist(), single) == ([[1, 2]], False)
-    queries, single = check_queries(np.empty((0, 2)), 2, "euclidean")
+    queries, single = as_queries(np.empty((0, 2)))
     assert (queries.shape, single) == ((0, 2), False)
-    queries, _ = check_queries([[1, 2, 3]], 0, "euclidean")
-    assert queries.shape == (1, 3)
+    check_queries(queries, 2, "cosine")
+    check_queries(np.ones((1, 3), np.float32), 0, "cosine")
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,7 @@ def test_queries():
 def test_bad_queries(queries):
     """Queries of another shape or dimension, or without a distance, are refused."""
     with pytest.raises(InvalidInputError):
-        check_queries(queries, 2, "cosine")
+        check_queries(as_queries(queries)[0], 2, "cosine")
 
 
 @pytest.mark.parametrize("top_k", [1, 10, np.int64(3), 10**9])

@@ -240,6 +240,7 @@ def test_file_replaced_while_locking(path, monkeypatch, replaced):
 
     class Swapping:
         LOCK_EX, LOCK_SH, LOCK_NB = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
+        LOCK_UN = fcntl.LOCK_UN
 
         @staticmethod
         def flock(fd, operation):
