@@ -10,12 +10,21 @@ from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cyborg_embedded.model import PageKind
     from cyborg_embedded.pages import ReadView, WriteView
 
-__all__ = ["load_blob", "save_blob"]
+    Memory = Callable[[int], NDArray[np.uint8]]
+
+__all__ = ["load_blob", "new_memory", "save_blob"]
+
+
+def new_memory(size: int) -> NDArray[np.uint8]:
+    """So many bytes."""
+    return np.empty(size, np.uint8)
 
 
 def save_blob(view: WriteView, kind: PageKind, data: bytes) -> None:
@@ -28,14 +37,19 @@ def save_blob(view: WriteView, kind: PageKind, data: bytes) -> None:
     view.truncate(kind, pages)
 
 
-def load_blob(view: ReadView, kind: PageKind, length: int) -> NDArray[np.uint8]:
-    """All pages of a kind as one string of this length. Raises `IntegrityError`."""
+def load_blob(
+    view: ReadView, kind: PageKind, length: int, memory: Memory = new_memory
+) -> NDArray[np.uint8]:
+    """All pages of a kind as one string of this length, in bytes that `memory` gives.
+
+    Raises `IntegrityError`.
+    """
     room = view.page_size - OVERHEAD
     pages = view.snapshot.pages(kind)
     if pages != -(-length // room):
         message = "there are more or fewer pages than there should be"
         raise IntegrityError(message, kind=kind.name, number=0)
-    data = np.empty(length, np.uint8)
+    data = memory(length)
     for page in range(pages):
         view.open_into(kind, page, data[page * room : (page + 1) * room])
     return data

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import hnswlib
 import numpy as np
 
+from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.links import Links, level_of_lists
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Points = NDArray[np.float32]
     Space = Literal["l2", "ip"]
+    Memory = Callable[[int], NDArray[np.uint8]]
     PointBlocks = Callable[[Rows], Points]
     PointStream = Callable[[Callable[[int, Points], None]], None]
 
@@ -153,16 +155,22 @@ class Graph:
 
     @classmethod
     def restore(
-        cls, links: Links, covered: int, stream: PointStream, dimension: int, space: Space
+        cls,
+        links: Links,
+        covered: int,
+        stream: PointStream,
+        dimension: int,
+        space: Space,
+        memory: Memory = new_memory,
     ) -> Graph:
         """The graph of checked `links`. `stream` hands over all points, a run of rows at a time,
-        on any thread.
+        on any thread. `memory` gives bytes to work in, until this returns.
         """
         n, m = len(links.rows), links.m
         rows = links.rows.astype(np.int64)
         links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
         size = links_bytes + point_bytes + 8
-        table = np.empty((n, size), np.uint8)
+        table = memory(n * size).reshape(n, size)
         level0 = np.ascontiguousarray(links.level0).view(np.uint8)
         labels = rows.view(np.uint8).reshape(n, 8)
         floats = table[:, links_bytes : links_bytes + point_bytes].view(np.float32)

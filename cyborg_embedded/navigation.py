@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
-from cyborg_embedded.blobs import load_blob, save_blob
+from cyborg_embedded.blobs import load_blob, new_memory, save_blob
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.links import Links, decode, encode
 from cyborg_embedded.model import PageKind
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.pages import ReadView, WriteView
 
     Codes = NDArray[np.int8]
+    Memory = Callable[[int], NDArray[np.uint8]]
 
 __all__ = ["SavedGraph", "drop_graph", "load_graph", "rows_per_page", "save_graph", "stream_codes"]
 
@@ -80,13 +81,16 @@ def drop_graph(view: WriteView) -> None:
     view.root = msgspec.structs.replace(view.root, graph=None)
 
 
-def load_graph(view: ReadView) -> SavedGraph | None:
-    """The saved graph, or None if there is none. Raises `IntegrityError`."""
+def load_graph(view: ReadView, memory: Memory = new_memory) -> SavedGraph | None:
+    """The saved graph, or None if there is none; its links are in bytes that `memory` gives.
+
+    Raises `IntegrityError`.
+    """
     root = view.snapshot.root
     record = root.graph
     if record is None:
         return None
-    links = decode(load_blob(view, PageKind.GRAPH, record.bytes), record.rows)
+    links = decode(load_blob(view, PageKind.GRAPH, record.bytes, memory), record.rows)
     walked, dimensions = record.walked, record.dimensions
     if not walked <= dimensions <= view.page_size - OVERHEAD or (dimensions and not walked):
         message = "the dimensions contradict each other, or a row of codes does not fit into a page"

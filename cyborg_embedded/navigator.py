@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import unit_rows
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.navigation import SavedGraph, stream_codes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cyborg_embedded.graph import Space
+    from cyborg_embedded.graph import Memory, Space
     from cyborg_embedded.model import Metric
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.projection import Projection
@@ -83,9 +84,17 @@ class Navigator:
 
     @classmethod
     def restore(
-        cls, view: ReadView, saved: SavedGraph, layout: VectorLayout, metric: Metric
+        cls,
+        view: ReadView,
+        saved: SavedGraph,
+        layout: VectorLayout,
+        metric: Metric,
+        memory: Memory = new_memory,
     ) -> Navigator:
-        """The navigator of a saved graph. Raises `IntegrityError`."""
+        """The navigator of a saved graph. `memory` gives bytes to work in, until this returns.
+
+        Raises `IntegrityError`.
+        """
         projection, covered = saved.projection, saved.covered
         rest = empty_rest(projection, covered)
 
@@ -104,7 +113,7 @@ class Navigator:
                 stream_codes(view, projection.dimensions, covered, take_codes)
 
         dimension = layout.dimension if projection is None else projection.walked
-        graph = Graph.restore(saved.links, covered, stream, dimension, space_of(metric))
+        graph = Graph.restore(saved.links, covered, stream, dimension, space_of(metric), memory)
         return cls(graph, projection, rest)
 
     def saved(self) -> SavedGraph:
@@ -128,7 +137,7 @@ class Navigator:
         if self.rest.shape[1] and rows.shape[1] > ranked:
             whole = distances + projection.rest_distances(self.rest.take(rows, axis=0), points)
             best = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
-            rows = np.take_along_axis(rows, best, axis=1)
+            return [row.take(places) for row, places in zip(rows, best, strict=True)]
         return list(rows)
 
 

@@ -17,7 +17,7 @@ from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -78,6 +78,26 @@ class VectorPool:
     def warm(self, view: ReadView) -> None:
         """Open every page."""
         self._filled(view, np.arange(-(-view.snapshot.root.rows // self.layout.rows_per_page)))
+
+    @contextlib.contextmanager
+    def lend(self, view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
+        """Memory to work in: what the pool is going to fill, while it is still empty.
+
+        The system takes longer to give memory than anybody here to fill it.
+        """
+        with self._filling:
+            frames = self._grown(-(-view.snapshot.root.rows // self.layout.rows_per_page))
+
+            free = frames.flat[: 0 if frames.used else None].view(np.uint8)
+
+            def memory(size: int) -> NDArray[np.uint8]:
+                nonlocal free
+                if len(free) < size:
+                    return np.empty(size, np.uint8)
+                taken, free = free[:size], free[-(-size // 64) * 64 :]
+                return taken
+
+            yield memory
 
     def wipe(self, vectors: NDArray[np.float32]) -> None:
         """Vectors that `rows` gave are no longer wanted. Here they are in the pool anyway."""

@@ -88,9 +88,12 @@ class Projection:
         """Squared distances (n, c) in the components that are not walked, between points (n, m)
         and the rows with these codes (n, c, m - walked).
         """
-        differences = np.multiply(rest, self.scale[self.walked :], dtype=np.float32)
+        n, c, r = rest.shape
+        differences = rest.astype(np.float32)
+        differences *= self.scale[self.walked :]
         differences -= points[:, None, self.walked :]
-        distances: Floats = np.einsum("ijk,ijk->ij", differences, differences)
+        flat = differences.reshape(n * c, r)
+        distances: Floats = np.einsum("ij,ij->i", flat, flat).reshape(n, c)
         return distances
 
     def first(self, walked: int) -> Projection:

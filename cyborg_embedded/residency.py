@@ -18,7 +18,7 @@ from cyborg_embedded.model import PageKind
 from cyborg_embedded.pool import VectorPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -73,6 +73,11 @@ class BoundedPool:
         groups = -(-view.snapshot.root.rows // self.layout.rows_per_page)
         for group in range(min(groups, self._most)):
             self._page(view, group, None)
+
+    @contextlib.contextmanager
+    def lend(self, _view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
+        """Memory to work in."""
+        yield lambda size: np.empty(size, np.uint8)
 
     def wipe(self, vectors: Floats) -> None:
         """Vectors that `rows` gave are no longer wanted."""

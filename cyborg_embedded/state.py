@@ -97,21 +97,22 @@ class NavigatorSlot:
     def _restore(self, view: ReadView, state: State) -> Navigator | None:
         if state.pool is None:
             return None
-        layout, metric = state.pool.layout, state.root.metric
-        try:
-            saved = load_graph(view)
-            if saved is None:
+        pool, metric = state.pool, state.root.metric
+        with pool.lend(view) as memory:
+            try:
+                saved = load_graph(view, memory)
+                if saved is None:
+                    return None
+                if saved.projection is not None:
+                    return Navigator.restore(view, saved, pool.layout, metric, memory)
+            except IntegrityError:
+                self.damaged = True
                 return None
-            if saved.projection is not None:
-                return Navigator.restore(view, saved, layout, metric)
-        except IntegrityError:
-            self.damaged = True
-            return None
-        if state.pool.sealed:
-            # A graph over the vectors themselves would hold all of them in plaintext.
-            return None
-        # It walks the vectors themselves: those are no derived state.
-        return Navigator.restore(view, saved, layout, metric)
+            if pool.sealed:
+                # A graph over the vectors themselves would hold all of them in plaintext.
+                return None
+            # It walks the vectors themselves: those are no derived state.
+            return Navigator.restore(view, saved, pool.layout, metric, memory)
 
 
 def advance(view: ReadView, older: State | None, page_size: int, cache_bytes: int | None) -> State:
