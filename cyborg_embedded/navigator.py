@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator", "graph_vectors"]
 
-WALKED_EXTRA, RANKED_EXTRA = 38, 4
+WALKED_EXTRA, RANKED_EXTRA = 38, 3
 """Candidates beyond k that a walk brings, and that are ranked by exact distance, at least."""
 
 
