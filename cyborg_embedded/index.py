@@ -22,7 +22,7 @@ from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.ids import ABSENT
 from cyborg_embedded.indexer import optimize
 from cyborg_embedded.model import FORMAT_VERSION
-from cyborg_embedded.results import Item, Result, check_include, describe_rows, in_order, list_ids
+from cyborg_embedded.results import Item, Result, check_include, describe_rows, in_order
 from cyborg_embedded.search import nearest
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class EncryptedIndex:
             distances = np.empty((len(queries), n), np.float32)
             for place, hits in enumerate(nearest(state, view, queries, k)):
                 found, distances[place] = in_order(view, items, *hits, k)
-                ids.append(list_ids(view, items, found.tolist()))
+                ids.append(items.ids(view, found.tolist()))
         return (ids[0], distances[0]) if single else (ids, distances)
 
     def get(
@@ -247,7 +247,7 @@ class EncryptedIndex:
     def list_ids(self) -> list[str]:
         """The ids of all items, in the order in which their vectors were first written."""
         with self._session.read() as (state, view):
-            return list_ids(view, self._session.items, np.flatnonzero(state.alive).tolist())
+            return self._session.items.ids(view, np.flatnonzero(state.alive).tolist())
 
     def optimize(self) -> None:
         """Bring every item into the HNSW graph, and save it; without it, queries scan.

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from cyborg_embedded.aead import TAG_BYTES
 from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage
 from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage
 from cyborg_embedded.model import PageKind
@@ -83,17 +84,25 @@ class ItemCache:
         # Asked ten times by every query: no lock, no order of use, all dropped when it is full.
         self._id_pages: dict[int, tuple[bytes, ItemIdPage]] = {}
 
-    def id(self, view: ReadView, row: int) -> str:
-        """The id of a row. Raises `IntegrityError`."""
-        number, slot = divmod(row, IDS_PER_PAGE)
+    def ids(self, view: ReadView, rows: list[int]) -> list[str]:
+        """The ids of rows. Raises `IntegrityError`."""
+        tags, pages, ids = view.snapshot.tags.get(PageKind.ITEM_IDS, b""), self._id_pages, []
+        for row in rows:
+            number, slot = divmod(row, IDS_PER_PAGE)
+            known = pages.get(number)
+            at = number * TAG_BYTES
+            if known is None or known[0] != tags[at : at + TAG_BYTES]:
+                known = self._id_page(view, number)
+            ids.append(known[1].text(slot))
+        return ids
+
+    def _id_page(self, view: ReadView, number: int) -> tuple[bytes, ItemIdPage]:
         tag = view.snapshot.tag(PageKind.ITEM_IDS, number)
-        known = self._id_pages.get(number)
-        if known is None or known[0] != tag:
-            page = ItemIdPage(view.open(PageKind.ITEM_IDS, number), number)
-            if len(self._id_pages) >= MOST_ID_PAGES:
-                self._id_pages.clear()
-            known = self._id_pages[number] = (tag, page)
-        return known[1].text(slot)
+        page = ItemIdPage(view.open(PageKind.ITEM_IDS, number), number)
+        if len(self._id_pages) >= MOST_ID_PAGES:
+            self._id_pages.clear()
+        self._id_pages[number] = (tag, page)
+        return tag, page
 
     def payload(self, view: ReadView, row: int, *, metadata: bool, contents: bool) -> Payload:
         """The payload of a row; what is not asked for is left empty. Raises `IntegrityError`."""

@@ -11,15 +11,13 @@ from cyborg_embedded.errors import IntegrityError, InvalidInputError
 from cyborg_embedded.items import ROWS_PER_PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from cyborg_embedded.itemcache import ItemCache
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
 
-__all__ = ["Item", "Result", "check_include", "describe_rows", "in_order", "list_ids"]
+__all__ = ["Item", "Result", "check_include", "describe_rows", "in_order"]
 
 metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -56,7 +54,7 @@ def describe_rows(
 ) -> list[Result]:
     """The items of live rows, in their order."""
     metadata, contents = "metadata" in include, "contents" in include
-    results: list[Result] = [{"id": items.id(view, row)} for row in rows]
+    results: list[Result] = [{"id": item_id} for item_id in items.ids(view, rows)]
     for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
         try:
@@ -84,12 +82,7 @@ def in_order(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of rows that are ordered by distance, ties by id."""
     if (distances[1:] == distances[:-1]).any():
-        ids = [items.id(view, row) for row in rows.tolist()]
+        ids = items.ids(view, rows.tolist())
         order = sorted(range(len(rows)), key=lambda place: (float(distances[place]), ids[place]))
         rows, distances = rows[order], distances[order]
     return rows[:k], distances[:k]
-
-
-def list_ids(view: ReadView, items: ItemCache, rows: Iterable[int]) -> list[str]:
-    """The ids of live rows, in their order."""
-    return [items.id(view, row) for row in rows]

@@ -179,17 +179,17 @@ def test_pool_opens_a_page_once(tmp_path, monkeypatch):
     with VectorStore(tmp_path / "x.cyb", 8) as store:
         store.append(40)
         pool = VectorPool(store.layout)
-        derived = []
-        aead_of = Opener._aead
+        opened = []
+        open_into = Opener.open_into
         monkeypatch.setattr(
-            Opener, "_aead", lambda self, half: derived.append(half) or aead_of(self, half)
+            Opener, "open_into", lambda self, *rest: opened.append(0) or open_into(self, *rest)
         )
         with store.pages.read() as view:
             for _ in range(3):
                 pool.rows(view, np.arange(40))
                 with pool.block(view, 0, 40):
                     pass
-        assert len(derived) == store.layout.pages(40)
+        assert len(opened) == store.layout.pages(40)
 
 
 def test_threads_share_a_pool(tmp_path):
