@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     PointBlocks = Callable[[Rows], Points]
     PointStream = Callable[[Callable[[int, Points], None]], None]
 
-__all__ = ["EF_SEARCH", "Graph"]
+__all__ = ["Graph"]
 
 M = 16
 EF_CONSTRUCTION = 200
-EF_SEARCH = 96
 BLOCK_ROWS = 8192
 COUNT_BITS = np.uint32(0xFFFF)
 """hnswlib keeps its mark of a deleted node in the high half of a level-0 count."""
@@ -68,7 +67,7 @@ class Graph:
         """
         index = hnswlib.Index(space, dimension)
         index.init_index(max_elements=len(rows), M=M, ef_construction=EF_CONSTRUCTION)
-        index.set_ef(EF_SEARCH)
+        index.set_ef(1)
         add_in_blocks(index, rows, points)
         return cls(index, rows, covered)
 
@@ -83,7 +82,7 @@ class Graph:
         # hnswlib starts its level generator anew from the seed on restoring: another seed.
         state.update(max_elements=room, element_levels=levels, seed=covered)
         index = hnswlib.Index(params=state)
-        index.set_ef(EF_SEARCH)
+        index.set_ef(1)
         del state
         add_in_blocks(index, rows, points)
         graph = Graph(index, np.concatenate((self._rows, rows)), covered)
@@ -107,24 +106,23 @@ class Graph:
         buried = self._rows[self._buried]
         return buried[alive[buried]]
 
-    def search(self, queries: Points, k: int, threads: int) -> tuple[Rows, Points] | None:
-        """About the k nearest rows of each query and their distances in hnswlib's terms, both
-        (m, min(k, live rows)), nearest first.
+    def search(self, queries: Points, beam: int, threads: int) -> tuple[Rows, Points] | None:
+        """What a walk with a beam of this width ends with: rows and their distances in hnswlib's
+        terms, both (m, min(beam, live rows)), nearest first.
 
         None where the graph does not lead to as many rows; the caller then searches exactly.
         """
-        live = len(self._rows) - self.buried
-        # hnswlib walks with a beam of max(ef, rows asked for): asking for more widens it without
-        # setting anything that a query in another thread would see.
-        beam = min(k if 2 * k <= EF_SEARCH else 2 * k, live)
-        if not beam:
+        wanted = min(beam, len(self._rows) - self.buried)
+        if not wanted:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         try:
-            # hnswlib raises where it finds fewer.
-            labels, distances = self._index.knn_query(queries, beam, num_threads=threads)
+            # hnswlib's beam is the larger of ef, which is 1 here, and the number of rows asked
+            # for: so each query has its own, and nothing is set that another thread would see.
+            labels, distances = self._index.knn_query(queries, wanted, num_threads=threads)
         except RuntimeError:
+            # It raises where it finds fewer.
             return None
-        return labels[:, :k].astype(np.int64), distances[:, :k]
+        return labels.astype(np.int64), distances
 
     def links(self) -> Links:
         """What of the graph is to be saved: nodes renumbered in the order of their rows."""
@@ -206,7 +204,7 @@ class Graph:
             "M": m,
             "mult": 1 / np.log(1.0 * m),
             "ef_construction": links.ef_construction,
-            "ef": EF_SEARCH,
+            "ef": 1,
             "has_deletions": False,
             "size_links_per_element": 4 * (1 + m),
             "allow_replace_deleted": False,

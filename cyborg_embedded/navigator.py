@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator", "graph_vectors"]
 
-WALKED_EXTRA, RANKED_EXTRA = 38, 3
-"""Candidates beyond k that a walk brings, and that are ranked by exact distance, at least."""
+BEAM = 96
+"""The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
+RANKED_EXTRA = 3
+"""Candidates beyond k that are ranked by exact distance, at least."""
 
 
 def graph_vectors(vectors: Floats, metric: Metric) -> Floats:
@@ -126,19 +128,17 @@ class Navigator:
         None where the graph does not lead to k rows: the caller then scans.
         """
         projection, ranked = self.projection, k + max(RANKED_EXTRA, k // 4)
-        if projection is None:
-            found = self.graph.search(queries, ranked, threads)
-            return None if found is None else list(found[0])
-        points, walked = projection.points(queries), k + max(WALKED_EXTRA, k)
-        found = self.graph.search(points[:, : projection.walked], walked, threads)
+        points = queries if projection is None else projection.points(queries)
+        walked = points if projection is None else points[:, : projection.walked]
+        found = self.graph.search(walked, max(BEAM, 2 * k), threads)
         if found is None:
             return None
         rows, distances = found
-        if self.rest.shape[1] and rows.shape[1] > ranked:
+        if projection is not None and self.rest.shape[1] and rows.shape[1] > ranked:
             whole = distances + projection.rest_distances(self.rest.take(rows, axis=0), points)
             best = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
             return [row.take(places) for row, places in zip(rows, best, strict=True)]
-        return list(rows)
+        return list(rows[:, :ranked])
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:

@@ -47,15 +47,15 @@ def nearest(rows, query, k, space="l2"):
     return set(rows[np.argsort(measured(rows, query, space))[:k]].tolist())
 
 
-def rows_of(graph, queries, k):
-    """What a search finds, which has to find something."""
-    found = graph.search(queries, k, 1)
+def rows_of(graph, queries, k, beam=96):
+    """The first k rows of what a walk finds, which has to find something."""
+    found = graph.search(queries, beam, 1)
     assert found is not None
-    return found[0]
+    return found[0][:, :k]
 
 
 def recall(graph, rows, space="l2", k=10):
-    found, _ = graph.search(QUERIES, k, 1)
+    found = rows_of(graph, QUERIES, k)
     right = [
         len(nearest(np.asarray(rows), query, k, space) & set(answer.tolist()))
         for query, answer in zip(QUERIES, found, strict=True)
@@ -191,7 +191,7 @@ def test_rows_that_no_link_leads_to():
     alone = dataclasses.replace(links, level0=level0, upper=np.zeros_like(links.upper))
     graph = Graph.restore(alone, 20, lambda take: take(0, POINTS[:20]), DIMENSION, "l2")
     assert graph.search(QUERIES, 2, 1) is None
-    assert rows_of(graph, QUERIES, 1).tolist() == [[links.entry]] * len(QUERIES)
+    assert rows_of(graph, QUERIES, 1, beam=1).tolist() == [[links.entry]] * len(QUERIES)
 
 
 def test_searching_while_burying():

@@ -8,7 +8,7 @@ from unit_harness import PagedStore
 from cyborg_embedded.distance import prepare_queries
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, METRICS
 from cyborg_embedded.navigation import load_graph, save_graph
-from cyborg_embedded.navigator import RANKED_EXTRA, WALKED_EXTRA, Navigator, graph_vectors
+from cyborg_embedded.navigator import BEAM, RANKED_EXTRA, Navigator, graph_vectors
 from cyborg_embedded.projection import choose_projection
 from cyborg_embedded.vectors import VectorLayout, append_vectors
 
@@ -184,7 +184,7 @@ def test_candidates_are_the_best_of_the_walk_in_all_components():
     projection = projection_of("euclidean")
     navigator = built("euclidean", projection)
     points = projection.points(QUERIES)
-    walk, _ = navigator.graph.search(points[:, : projection.walked], K + WALKED_EXTRA, 1)
+    walk, _ = navigator.graph.search(points[:, : projection.walked], BEAM, 1)
     whole = projection.encode(VECTORS[:ROWS]) * projection.scale
     kept = K + max(RANKED_EXTRA, K // 4)
     for point, rows, got in zip(points, walk, found(navigator, "euclidean"), strict=True):
