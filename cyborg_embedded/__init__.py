@@ -18,8 +18,8 @@ from cyborg_embedded.errors import (
     UnsupportedVersionError,
     WrongKeyError,
 )
-from cyborg_embedded.index import EncryptedIndex, IndexDescription
-from cyborg_embedded.results import Item, Result
+from cyborg_embedded.index import EncryptedIndex
+from cyborg_embedded.results import IndexDescription, Item, Result
 
 __all__ = [
     "Client",

@@ -30,10 +30,10 @@ __all__ = [
     "as_queries",
     "batch_from_arrays",
     "batch_from_items",
+    "check_count",
     "check_dimension",
     "check_ids",
     "check_queries",
-    "check_top_k",
     "check_vectors",
 ]
 
@@ -196,9 +196,9 @@ def check_queries(queries: Vectors, dimension: int, metric: Metric) -> None:
     check_vectors(queries, metric)
 
 
-def check_top_k(top_k: object) -> int:
-    """A positive whole number."""
-    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
-        message = "top_k must be a whole number of at least 1"
+def check_count(count: object, name: str) -> int:
+    """A whole number of at least 1."""
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        message = f"{name} must be a whole number of at least 1"
         raise InvalidInputError(message)
-    return int(top_k)
+    return int(count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
@@ -12,17 +12,24 @@ from cyborg_embedded.batch import (
     as_queries,
     batch_from_arrays,
     batch_from_items,
+    check_count,
     check_dimension,
     check_ids,
     check_queries,
-    check_top_k,
     check_vectors,
 )
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.ids import ABSENT
 from cyborg_embedded.indexer import optimize
 from cyborg_embedded.model import FORMAT_VERSION
-from cyborg_embedded.results import Item, Result, check_include, describe_rows, in_order
+from cyborg_embedded.results import (
+    IndexDescription,
+    Item,
+    Result,
+    check_include,
+    describe_rows,
+    in_order,
+)
 from cyborg_embedded.search import nearest
 
 if TYPE_CHECKING:
@@ -35,30 +42,10 @@ if TYPE_CHECKING:
     from cyborg_embedded.model import Metric
     from cyborg_embedded.session import Session
 
-__all__ = ["EncryptedIndex", "IndexDescription"]
+__all__ = ["EncryptedIndex"]
 
 ITEM_FIELDS = frozenset({"vector", "metadata", "contents"})
 RESULT_FIELDS = ITEM_FIELDS | {"distance"}
-
-
-class IndexDescription(TypedDict):
-    """What `EncryptedIndex.describe` returns."""
-
-    name: str
-    dimension: int | None
-    metric: Metric
-    rows: int
-    """Items: live rows."""
-    indexed_rows: int
-    """Live rows in the saved graph."""
-    deleted_rows: int
-    """Rows that still take room in the file."""
-    sequence: int
-    index_id: str
-    """32 hex digits that no other index has, whatever its name."""
-    format_version: int
-    page_size: int
-    file_bytes: int
 
 
 class EncryptedIndex:
@@ -155,6 +142,7 @@ class EncryptedIndex:
         top_k: int = 10,
         filters: Any = None,
         include: Iterable[str] = ("distance", "metadata"),
+        ef: int | None = None,
     ) -> list[Any]:
         """The `top_k` items nearest to each query, nearest first, ties by id.
 
@@ -165,11 +153,13 @@ class EncryptedIndex:
         A result is a dict with `id` and what `include` names of `distance`, `metadata`,
         `contents`, `vector`. There are min(top_k, len(index)) of them, always. Distances are
         float32 values as the metric defines them: `euclidean`, `squared_euclidean`, `cosine`
-        (1 - cos), `inner_product` (-⟨q, x⟩).
+        (1 - cos), `inner_product` (-⟨q, x⟩). `ef` is the width of the beam of the walk through the
+        graph, for experts: more finds more of the true neighbours and takes longer. The default
+        is 96, or twice top_k.
 
         Raises `InvalidInputError`.
         """
-        k = check_top_k(top_k)
+        k, beam = check_count(top_k, "top_k"), None if ef is None else check_count(ef, "ef")
         wanted = check_include(include, RESULT_FIELDS)
         refuse_filters(filters)
         queries, single = as_queries(query_vectors)
@@ -177,7 +167,7 @@ class EncryptedIndex:
             root, items = state.root, self._session.items
             check_queries(queries, root.dimension, root.metric)
             answers: list[list[Result]] = []
-            for hits in nearest(state, view, queries, k):
+            for hits in nearest(state, view, queries, k, beam):
                 found, distances = in_order(view, items, *hits, k)
                 results = describe_rows(view, state, items, found.tolist(), wanted)
                 if "distance" in wanted:
@@ -187,15 +177,20 @@ class EncryptedIndex:
         return answers[0] if single else answers
 
     def query_arrays(
-        self, query_vectors: ArrayLike, *, top_k: int = 10, filters: None = None
+        self,
+        query_vectors: ArrayLike,
+        *,
+        top_k: int = 10,
+        filters: None = None,
+        ef: int | None = None,
     ) -> tuple[list[Any], NDArray[np.float32]]:
         """What `query` finds, as ids and distances without a dict for each.
 
         One vector (dimension,) gives a list of n ids and an array (n,), a matrix (m, dimension) m
-        lists of n ids and an array (m, n), float32; n = min(top_k, len(index)). Raises
-        `InvalidInputError`.
+        lists of n ids and an array (m, n), float32; n = min(top_k, len(index)). `ef` as in `query`.
+        Raises `InvalidInputError`.
         """
-        k = check_top_k(top_k)
+        k, beam = check_count(top_k, "top_k"), None if ef is None else check_count(ef, "ef")
         refuse_filters(filters)
         queries, single = as_queries(query_vectors)
         with self._session.read() as (state, view):
@@ -204,7 +199,7 @@ class EncryptedIndex:
             n = min(k, root.live)
             ids: list[list[str]] = []
             distances = np.empty((len(queries), n), np.float32)
-            for place, hits in enumerate(nearest(state, view, queries, k)):
+            for place, hits in enumerate(nearest(state, view, queries, k, beam)):
                 found, distances[place] = in_order(view, items, *hits, k)
                 ids.append(items.ids(view, found.tolist()))
         return (ids[0], distances[0]) if single else (ids, distances)

@@ -122,15 +122,20 @@ class Navigator:
         """What is to be saved of it, but for the codes."""
         return SavedGraph(self.graph.links(), self.graph.covered, self.projection)
 
-    def candidates(self, queries: Floats, k: int, threads: int) -> list[Rows] | None:
+    def candidates(
+        self, queries: Floats, k: int, threads: int, beam: int | None = None
+    ) -> list[Rows] | None:
         """Rows that are likely to hold the k nearest of each prepared query, in no order.
+
+        `beam` is the width of the walk, as many as are ranked at least; None for the default.
 
         None where the graph does not lead to k rows: the caller then scans.
         """
         projection, ranked = self.projection, k + max(RANKED_EXTRA, k // 4)
         points = queries if projection is None else projection.points(queries)
         walked = points if projection is None else points[:, : projection.walked]
-        found = self.graph.search(walked, max(BEAM, 2 * k), threads)
+        width = max(BEAM, 2 * k) if beam is None else max(beam, ranked)
+        found = self.graph.search(walked, width, threads)
         if found is None:
             return None
         rows, distances = found

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.itemcache import ItemCache
+    from cyborg_embedded.model import Metric
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
 
-__all__ = ["Item", "Result", "check_include", "describe_rows", "in_order"]
+__all__ = ["IndexDescription", "Item", "Result", "check_include", "describe_rows", "in_order"]
 
 metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -35,6 +36,26 @@ class Result(Item, total=False):
     """What `query` returns for an item: `id`, and what was included."""
 
     distance: float
+
+
+class IndexDescription(TypedDict):
+    """What `EncryptedIndex.describe` returns."""
+
+    name: str
+    dimension: int | None
+    metric: Metric
+    rows: int
+    """Items: live rows."""
+    indexed_rows: int
+    """Live rows in the saved graph."""
+    deleted_rows: int
+    """Rows that still take room in the file."""
+    sequence: int
+    index_id: str
+    """32 hex digits that no other index has, whatever its name."""
+    format_version: int
+    page_size: int
+    file_bytes: int
 
 
 def check_include(include: object, known: frozenset[str]) -> frozenset[str]:

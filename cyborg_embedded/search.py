@@ -39,11 +39,14 @@ SCAN_CELLS = 1 << 22
 """Most numbers of candidates' vectors, and distances of a scan, at once: 16 MiB of either."""
 
 
-def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
+def nearest(
+    state: State, view: ReadView, queries: Floats, k: int, beam: int | None = None
+) -> list[tuple[Rows, Floats]]:
     """The k nearest live rows of each query, as (rows, distances), nearest first.
 
     All rows that tie with the k-th are returned, so that the caller can break ties by id; fewer
-    than k only where fewer rows are alive. `queries` (m, d) is checked, m > 0.
+    than k only where fewer rows are alive. `queries` (m, d) are checked. `beam` is the width of the
+    walk through the graph, None for the default.
     """
     pool, metric = state.pool, state.root.metric
     k = min(k, state.root.live)
@@ -53,7 +56,7 @@ def nearest(state: State, view: ReadView, queries: Floats, k: int) -> list[tuple
     hits: list[tuple[Rows, Floats]] = []
     for start in range(0, len(prepared), QUERIES_AT_ONCE):
         block = prepared[start : start + QUERIES_AT_ONCE]
-        found = find(state, view, pool, block, k)
+        found = find(state, view, pool, block, k, beam)
         ranked = rank(view, pool, block, found, metric)
         hits.extend(best(*each, k) for each in zip(found, ranked, strict=True))
     return hits
@@ -82,10 +85,12 @@ def rank(
     return distances
 
 
-def find(state: State, view: ReadView, pool: Pool, queries: Floats, k: int) -> list[Rows]:
+def find(
+    state: State, view: ReadView, pool: Pool, queries: Floats, k: int, beam: int | None = None
+) -> list[Rows]:
     """For each query, candidates that include its k nearest rows (up to the graph's recall)."""
     navigator = state.navigator.get(view, state)
-    walked = walk(navigator, queries, k)
+    walked = walk(navigator, queries, k, beam)
     if navigator is None or walked is None:
         return scan(state, view, pool, queries, k, 0)
     graph = navigator.graph
@@ -102,12 +107,14 @@ def find(state: State, view: ReadView, pool: Pool, queries: Floats, k: int) -> l
     return found
 
 
-def walk(navigator: Navigator | None, queries: Floats, k: int) -> list[Rows] | None:
+def walk(
+    navigator: Navigator | None, queries: Floats, k: int, beam: int | None
+) -> list[Rows] | None:
     """What the graph leads to, for each query; None where there is none or a scan is better."""
     if navigator is None or k * GRAPH_WORTH > len(navigator.graph):
         return None
     threads = (os.cpu_count() or 1) if len(queries) > 1 else 1
-    return navigator.candidates(queries, k, threads)
+    return navigator.candidates(queries, k, threads, beam)
 
 
 def scan(

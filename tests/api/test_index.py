@@ -18,7 +18,13 @@ from support import (
     run_python,
 )
 
-from cyborg_embedded import Client, ClosedError, EncryptedIndex, RollbackError
+from cyborg_embedded import (
+    Client,
+    ClosedError,
+    EncryptedIndex,
+    InvalidInputError,
+    RollbackError,
+)
 
 RNG = np.random.default_rng(31)
 
@@ -658,3 +664,32 @@ def test_writers_in_many_threads(folder):
     assert len(shared) == len(wanted)
     assert shared.sequence == 61
     shared.close()
+
+
+def test_ef_trades_time_for_recall(client):
+    """A wider beam finds more of the true neighbours, and a narrow one still finds top_k items."""
+    random = np.random.default_rng(5)
+    vectors = random.standard_normal((3000, 24)).astype(np.float32)
+    queries = random.standard_normal((100, 24)).astype(np.float32)
+    with client.create_index("wide", index_key=KEY) as index:
+        index.upsert([str(row) for row in range(3000)], vectors)
+        exact, _ = index.query_arrays(queries)
+        index.optimize()
+        shares = []
+        for ef in (1, 40, 400):
+            ids, distances = index.query_arrays(queries, ef=ef)
+            assert distances.shape == (100, 10)
+            found = index.query(queries[0], ef=ef, include=[])
+            assert [result["id"] for result in found] == ids[0]
+            right = sum(len(set(a) & set(b)) for a, b in zip(ids, exact, strict=True))
+            shares.append(right / 1000)
+        assert shares[0] < shares[1] < shares[2]
+        assert shares[2] > 0.99
+
+
+@pytest.mark.parametrize("ef", [0, -1, 1.5, True, "9"])
+def test_bad_ef(index, ef):
+    """An ef that is no whole number from one on is refused."""
+    index.upsert(["a"], [[1, 2, 3, 4]])
+    with pytest.raises(InvalidInputError):
+        index.query([1, 2, 3, 4], ef=ef)

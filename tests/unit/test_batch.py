@@ -13,10 +13,10 @@ from cyborg_embedded.batch import (
     as_queries,
     batch_from_arrays,
     batch_from_items,
+    check_count,
     check_dimension,
     check_ids,
     check_queries,
-    check_top_k,
     check_vectors,
 )
 from cyborg_embedded.errors import InvalidInputError
@@ -446,7 +446,7 @@ def test_bad_queries(queries):
 @pytest.mark.parametrize("top_k", [1, 10, np.int64(3), 10**9])
 def test_top_k(top_k):
     """Any whole number from one on is a top_k."""
-    checked = check_top_k(top_k)
+    checked = check_count(top_k, "top_k")
     assert type(checked) is int
     assert checked == top_k
 
@@ -455,7 +455,7 @@ def test_top_k(top_k):
 def test_bad_top_k(top_k):
     """Zero, negative numbers, booleans and what is not a whole number are refused."""
     with pytest.raises(InvalidInputError):
-        check_top_k(top_k)
+        check_count(top_k, "top_k")
 
 
 def test_batches_never_print():
