@@ -82,11 +82,15 @@ def measure(given: data.DataSet, folder: Path, repeat: int) -> dict[str, Any]:
     start = time.perf_counter()
     theirs.knn_query(given.queries, K, num_threads=plain.THREADS)
     figures["plain_batch_s"] = time.perf_counter() - start
+    for wanted in (0.95, 0.99):
+        figures[f"at_{wanted}"] = compare_at(wanted, index, theirs, given)
     figures["file_mb"] = index.describe()["file_bytes"] / 1e6
     figures["raw_mb"] = given.raw_bytes / 1e6
     index.close()
     with client.load_index("bench", index_key=key) as again:
         figures["reopened_recall"], _, _ = ask(again, given)
+    with client.load_index("bench", index_key=key, cache_bytes=0) as sealed:
+        _, figures["sealed_p50_us"], _ = ask(sealed, given)
     del theirs
 
     say("cold starts")
@@ -126,6 +130,26 @@ def ask(index: EncryptedIndex, given: data.DataSet) -> tuple[float, float, float
     return data.recall(found, given.true), single, batch
 
 
+def compare_at(
+    wanted: float, index: EncryptedIndex, theirs: Any, given: data.DataSet
+) -> dict[str, float]:
+    """Both sides' median microseconds at the least effort that reaches a recall, and that recall."""
+    row_of = {item_id: row for row, item_id in enumerate(given.ids)}
+    for ef in plain.EFFORTS:
+        ids, _ = index.query_arrays(given.queries, top_k=K, ef=ef)
+        reached = data.recall([[row_of[each] for each in found] for found in ids], given.true)
+        if reached >= wanted:
+            break
+    figures = {"ef": ef, "recall": reached}
+    figures["us"] = p50(partial(index.query, top_k=K, include=["distance"], ef=ef), given)
+    figures["plain_ef"] = plain.effort_for(theirs, given.queries, given.true, wanted)
+    figures["plain_recall"] = plain.recall_at(
+        theirs, given.queries, given.true, figures["plain_ef"]
+    )
+    figures["plain_us"] = p50(partial(theirs.knn_query, k=K, num_threads=1), given)
+    return figures
+
+
 def p50(query: Any, given: data.DataSet) -> float:
     """The median microseconds of a single query."""
     times = []
@@ -150,6 +174,13 @@ def start_cold(kind: str, path: Path, folder: Path, effort: int, key: str) -> di
     return figures
 
 
+def at_recall(f: dict[str, float], wanted: float) -> tuple[str, str, str, str]:
+    """One line of the table, for one recall."""
+    ours = f"{f['us']:,.0f} µs at {f['recall']:.4f} (ef {f['ef']})"
+    theirs = f"{f['plain_us']:,.0f} µs at {f['plain_recall']:.4f} (ef {f['plain_ef']})"
+    return f"one query, p50, recall {wanted}", ours, theirs, f"{f['us'] / f['plain_us']:.2f}"
+
+
 def as_table(f: dict[str, Any]) -> str:
     """The figures as Markdown: what, ours, plaintext hnswlib's, the ratio."""
     rate = f"{f['rows'] / f['upsert_s']:,.0f} rows/s, 1/{f['plain_build_s'] / f['upsert_s']:.1f}"
@@ -170,6 +201,8 @@ def as_table(f: dict[str, Any]) -> str:
         ("recall@10 after reopening", f"{f['reopened_recall']:.4f}", "", ""),
         ("one query, p50, before `optimize`", f"{f['exact_p50_us']:,.0f} µs", "", ""),
         ("one query, p50, at that recall", *timed("p50_us", "plain_p50_us", "µs", ",.0f")),
+        *(at_recall(f[f"at_{wanted}"], wanted) for wanted in (0.95, 0.99)),
+        ("one query, p50, `cache_bytes=0`", f"{f['sealed_p50_us']:,.0f} µs", "", ""),
         (f"{f['queries']:,} queries at once", *timed("batch_s", "plain_batch_s", "s", ".3f")),
         ("new process: open and first answer", *first),
         ("new process: that and 100 more", *total),

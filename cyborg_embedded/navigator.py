@@ -131,11 +131,13 @@ class Navigator:
 
         None where the graph does not lead to k rows: the caller then scans.
         """
-        projection, ranked = self.projection, k + max(RANKED_EXTRA, k // 4)
+        projection = self.projection
+        width = max(BEAM, 2 * k) if beam is None else beam
+        # A walk that looks for the last per cent is not to lose it where candidates are cut.
+        ranked = k + max(RANKED_EXTRA, k // 4, width // 32)
         points = queries if projection is None else projection.points(queries)
         walked = points if projection is None else points[:, : projection.walked]
-        width = max(BEAM, 2 * k) if beam is None else max(beam, ranked)
-        found = self.graph.search(walked, width, threads)
+        found = self.graph.search(walked, max(width, ranked), threads)
         if found is None:
             return None
         rows, distances = found
