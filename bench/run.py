@@ -133,7 +133,7 @@ def ask(index: EncryptedIndex, given: data.DataSet) -> tuple[float, float, float
 def compare_at(
     wanted: float, index: EncryptedIndex, theirs: Any, given: data.DataSet
 ) -> dict[str, float]:
-    """Both sides' median microseconds at the least effort that reaches a recall; what it reached."""
+    """Both sides' median microseconds at the least effort that reaches a recall."""
     row_of = {item_id: row for row, item_id in enumerate(given.ids)}
     for ef in plain.EFFORTS:
         ids, _ = index.query_arrays(given.queries, top_k=K, ef=ef)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from cyborg_embedded.aead import TAG_BYTES
 from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage
@@ -12,8 +12,6 @@ from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage
 from cyborg_embedded.model import PageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cyborg_embedded.items import Payload
     from cyborg_embedded.pages import ReadView
 
@@ -23,39 +21,28 @@ DEFAULT_BYTES = 32 << 20
 MOST_ID_PAGES = 8192
 
 
-class Page(Protocol):
-    """What a cache holds: its length counts."""
-
-    def __len__(self) -> int: ...
-
-
-P = TypeVar("P", bound=Page)
-
-
-class PageCache(Generic[P]):
-    """Pages of a kind by number and tag, the least recently used dropped first.
+class PageCache:
+    """Item pages by number and tag, the least recently used dropped first.
 
     Threads may share it. A page is found only under the tag that the asking view expects, so views
     of different commits never see each other's.
     """
 
-    def __init__(self, kind: PageKind, decode: Callable[[bytes, int], P], most_bytes: int) -> None:
-        self._kind = kind
-        self._decode = decode
+    def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
         self._bytes = 0
         self._lock = threading.Lock()
-        self._pages: OrderedDict[int, tuple[bytes, P]] = OrderedDict()
+        self._pages: OrderedDict[int, tuple[bytes, ItemPage]] = OrderedDict()
 
-    def page(self, view: ReadView, number: int) -> P:
+    def page(self, view: ReadView, number: int) -> ItemPage:
         """A page. Raises `IntegrityError`."""
-        tag = view.snapshot.tag(self._kind, number)
+        tag = view.snapshot.tag(PageKind.ITEMS, number)
         with self._lock:
             known = self._pages.get(number)
             if known is not None and known[0] == tag:
                 self._pages.move_to_end(number)
                 return known[1]
-        page = self._decode(view.open(self._kind, number), number)
+        page = ItemPage(view.open(PageKind.ITEMS, number), number)
         with self._lock:
             self._drop(number)
             self._pages[number] = (tag, page)
@@ -80,7 +67,7 @@ class ItemCache:
     """What is known of items without opening their pages again. Threads may share it."""
 
     def __init__(self) -> None:
-        self._pages = PageCache(PageKind.ITEMS, ItemPage, DEFAULT_BYTES)
+        self._pages = PageCache(DEFAULT_BYTES)
         # Asked ten times by every query: no lock, no order of use, all dropped when it is full.
         self._id_pages: dict[int, tuple[bytes, ItemIdPage]] = {}
 
