@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-__all__ = ["candidates", "exact", "prepare_queries", "squared_norms", "unit_rows"]
+__all__ = ["candidates", "exact", "prepare", "squared_norms", "unit_rows"]
 
 UNIT_ROUNDOFF = 2.0**-24
 SMALLEST_NORMAL = 2.0**-126
@@ -63,9 +63,11 @@ def unit_rows(rows: Floats) -> Floats:
     return unit
 
 
-def prepare_queries(queries: Floats, metric: Metric) -> Floats:
-    """The queries as `candidates` and `exact` want them: unit length under cosine."""
-    return unit_rows(queries) if metric == "cosine" else queries
+def prepare(vectors: Floats, metric: Metric) -> Floats:
+    """Queries as `candidates` and `exact` want them, and stored vectors as a navigator does: of
+    unit length under cosine.
+    """
+    return unit_rows(vectors) if metric == "cosine" else vectors
 
 
 def exact(queries: Floats, rows: Floats, metric: Metric) -> Floats:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
+from cyborg_embedded.distance import prepare
 from cyborg_embedded.navigation import drop_graph, rows_per_page, save_graph
-from cyborg_embedded.navigator import Navigator, graph_vectors
+from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.projection import SAMPLE_ROWS, Projection, choose_projection
 from cyborg_embedded.state import DERIVED
 
@@ -47,8 +48,9 @@ def optimize(session: Session) -> None:
     made = next_navigator(session, state, navigator)
     if made is None:
         return
-    base = navigator if navigator is not None else made
-    first = base.graph.covered if base.projection is made.projection and base is not made else 0
+    first = 0
+    if navigator is not None and navigator.projection is made.projection:
+        first = navigator.graph.covered
     if not save(session, state, made, first):
         # Another handle has saved one in between: its codes are not to be built on.
         save(session, state, made, 0)
@@ -97,7 +99,7 @@ def next_navigator(session: Session, state: State, navigator: Navigator | None) 
     projection = None
     if root.metric != "inner_product":
         step = max(1, -(-len(rows) // SAMPLE_ROWS))
-        projection = choose_projection(graph_vectors(vectors(rows[::step]), root.metric))
+        projection = choose_projection(prepare(vectors(rows[::step]), root.metric))
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
     if projection is None and state.pool is not None and state.pool.sealed:
@@ -117,7 +119,7 @@ def codes_of(
     live = np.flatnonzero(state.alive[start:]) + start
     for place in range(0, len(live), CODES_AT_ONCE):
         rows = live[place : place + CODES_AT_ONCE]
-        codes[rows - start] = projection.encode(graph_vectors(vectors(rows), state.root.metric))
+        codes[rows - start] = projection.encode(prepare(vectors(rows), state.root.metric))
     return lambda row: codes[row - start :]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.blobs import new_memory
-from cyborg_embedded.distance import unit_rows
+from cyborg_embedded.distance import prepare
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.navigation import SavedGraph, stream_codes
 from cyborg_embedded.vectors import stream_vectors
@@ -32,17 +32,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     VectorBlocks = Callable[[Rows], Floats]
 
-__all__ = ["Navigator", "graph_vectors"]
+__all__ = ["Navigator"]
 
 BEAM = 96
 """The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
 RANKED_EXTRA = 3
 """Candidates beyond k that are ranked by exact distance, at least."""
-
-
-def graph_vectors(vectors: Floats, metric: Metric) -> Floats:
-    """Stored vectors as a navigator sees them: of unit length under cosine."""
-    return unit_rows(vectors) if metric == "cosine" else vectors
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -102,7 +97,7 @@ class Navigator:
 
         def stream(take: Callable[[int, Floats], None]) -> None:
             def take_vectors(first: int, vectors: Floats) -> None:
-                take(first, graph_vectors(vectors, metric))
+                take(first, prepare(vectors, metric))
 
             def take_codes(first: int, codes: Codes) -> None:
                 if projection is not None:
@@ -128,8 +123,7 @@ class Navigator:
         """Rows that are likely to hold the k nearest of each prepared query, in no order.
 
         `beam` is the width of the walk, as many as are ranked at least; None for the default.
-
-        None where the graph does not lead to k rows: the caller then scans.
+        The answer is None where the graph does not lead to k rows: the caller then scans.
         """
         projection = self.projection
         width = max(BEAM, 2 * k) if beam is None else beam
@@ -163,7 +157,7 @@ def points_of(
     """
 
     def points(rows: Rows) -> Floats:
-        prepared = graph_vectors(vectors(rows), metric)
+        prepared = prepare(vectors(rows), metric)
         if projection is None:
             return prepared
         codes = projection.encode(prepared)

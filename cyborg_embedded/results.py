@@ -89,8 +89,10 @@ def describe_rows(
             message = "the item of a row is not what it should be"
             raise IntegrityError(message, kind="ITEMS", number=row // ROWS_PER_PAGE) from None
     if "vector" in include and state.pool is not None and len(rows):
-        for result, vector in zip(results, state.pool.rows(view, np.array(rows)), strict=True):
+        vectors = state.pool.rows(view, np.array(rows))
+        for result, vector in zip(results, vectors, strict=True):
             result["vector"] = vector.copy()
+        state.pool.wipe(vectors)
     return results
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.distance import candidates, exact, prepare_queries
+from cyborg_embedded.distance import candidates, exact, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def nearest(
     k = min(k, state.root.live)
     if k == 0 or pool is None:
         return [(NO_ROWS, np.empty(0, np.float32))] * len(queries)
-    prepared = prepare_queries(queries, metric)
+    prepared = prepare(queries, metric)
     hits: list[tuple[Rows, Floats]] = []
     for start in range(0, len(prepared), QUERIES_AT_ONCE):
         block = prepared[start : start + QUERIES_AT_ONCE]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cyborg_embedded.distance import (
     candidates,
     exact,
-    prepare_queries,
+    prepare,
     squared_norms,
     unit_rows,
 )
@@ -32,7 +32,7 @@ def reference(query, rows, metric):
 
 
 def measured(query, rows, metric):
-    return exact(prepare_queries(query[None], metric)[0], rows, metric)
+    return exact(prepare(query[None], metric)[0], rows, metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -88,9 +88,9 @@ def test_a_distance_depends_on_its_row_alone(metric, dimension):
     rows = random.standard_normal((257, dimension)).astype(np.float32)
     rows[::7] *= np.float32(1e-20)
     queries = random.standard_normal((5, dimension)).astype(np.float32)
-    together = prepare_queries(queries, metric)
+    together = prepare(queries, metric)
     for number, query in enumerate(queries):
-        alone = prepare_queries(query[None], metric)[0]
+        alone = prepare(query[None], metric)[0]
         assert alone.tobytes() == together[number].tobytes()
         whole = exact(alone, rows, metric)
         for part in (slice(0, 1), slice(3, 4), slice(5, 8), slice(1, 257), slice(100, 200, 3)):
@@ -157,9 +157,7 @@ def searches(draw):
 def test_no_neighbour_is_lost(search):
     """Candidates include every live row that is among the k nearest, ties and all, and no other."""
     metric, queries, rows, alive, k = search
-    found = candidates(
-        prepare_queries(queries, metric), rows, squared_norms(rows), alive, k, metric
-    )
+    found = candidates(prepare(queries, metric), rows, squared_norms(rows), alive, k, metric)
     assert len(found) == len(queries)
     living = np.flatnonzero(alive)
     for query, positions in zip(queries, found, strict=True):
@@ -177,7 +175,7 @@ def test_no_neighbour_is_lost(search):
 def test_ranking_candidates_is_ranking_all(search):
     """Ranking the candidates by exact distance gives the k distances that ranking all gives."""
     metric, queries, rows, alive, k = search
-    prepared = prepare_queries(queries, metric)
+    prepared = prepare(queries, metric)
     found = candidates(prepared, rows, squared_norms(rows), alive, k, metric)
     for query, positions in zip(prepared, found, strict=True):
         all_distances = np.sort(exact(query, rows[alive], metric))[:k]
@@ -192,6 +190,6 @@ def test_candidates_are_few(metric):
     rows = random.standard_normal((5000, 64)).astype(np.float32)
     queries = random.standard_normal((10, 64)).astype(np.float32)
     found = candidates(
-        prepare_queries(queries, metric), rows, squared_norms(rows), np.ones(5000, bool), 10, metric
+        prepare(queries, metric), rows, squared_norms(rows), np.ones(5000, bool), 10, metric
     )
     assert max(map(len, found)) <= 15

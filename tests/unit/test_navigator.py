@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from unit_harness import PagedStore
 
-from cyborg_embedded.distance import prepare_queries
+from cyborg_embedded.distance import prepare
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, METRICS
 from cyborg_embedded.navigation import load_graph, save_graph
-from cyborg_embedded.navigator import BEAM, RANKED_EXTRA, Navigator, graph_vectors
+from cyborg_embedded.navigator import BEAM, RANKED_EXTRA, Navigator
 from cyborg_embedded.projection import choose_projection
 from cyborg_embedded.vectors import VectorLayout, append_vectors
 
@@ -30,7 +30,7 @@ def vectors_of(rows):
 
 
 def projection_of(metric):
-    projection = choose_projection(graph_vectors(VECTORS[LIVE], metric))
+    projection = choose_projection(prepare(VECTORS[LIVE], metric))
     assert projection.walked < projection.dimensions
     return projection
 
@@ -47,7 +47,7 @@ def codes_of(navigator, metric):
     """The codes of all covered rows, zeros for those that are not in the graph."""
     codes = np.zeros((navigator.graph.covered, navigator.projection.dimensions), np.int8)
     rows = navigator.graph._rows
-    codes[rows] = navigator.projection.encode(graph_vectors(VECTORS[rows], metric))
+    codes[rows] = navigator.projection.encode(prepare(VECTORS[rows], metric))
     return codes
 
 
@@ -72,15 +72,15 @@ def restored(navigator, metric, path):
 
 def found(navigator, metric, k=K):
     """The candidates of all queries."""
-    answers = navigator.candidates(prepare_queries(QUERIES, metric), k, 1)
+    answers = navigator.candidates(prepare(QUERIES, metric), k, 1)
     return [sorted(rows.tolist()) for rows in answers]
 
 
 def true_recall(navigator, metric, rows, k=K):
     """The share of the k nearest rows among the candidates."""
-    points = graph_vectors(VECTORS[rows], metric).astype(float)
+    points = prepare(VECTORS[rows], metric).astype(float)
     hits = 0
-    queries = prepare_queries(QUERIES, metric)
+    queries = prepare(QUERIES, metric)
     for query, near in zip(queries, found(navigator, metric, k), strict=True):
         distances = ((points - query) ** 2).sum(axis=1)
         if metric == "inner_product":
@@ -202,7 +202,7 @@ def test_one_query_is_as_many(case):
     """A query finds the same alone and among others, on one thread and on several."""
     metric, projection = case
     navigator = built(metric, projection)
-    queries = prepare_queries(QUERIES, metric)
+    queries = prepare(QUERIES, metric)
     together = [sorted(rows.tolist()) for rows in navigator.candidates(queries, K, 2)]
     alone = [sorted(navigator.candidates(query[None], K, 1)[0].tolist()) for query in queries]
     assert together == alone == found(navigator, metric)
