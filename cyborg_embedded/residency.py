@@ -16,6 +16,7 @@ import numpy as np
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.pool import VectorPool
+from cyborg_embedded.vectors import by_group, open_group, read_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,27 +53,20 @@ class BoundedPool:
 
     def rows(self, view: ReadView, rows: NDArray[np.int64]) -> Floats:
         """The vectors (n, dimension) of `rows`, in their order; to be given to `wipe` when used."""
-        per_page = self.layout.rows_per_page
+        if not self._most:
+            return read_vectors(view, self.layout, rows)
         out = np.empty((len(rows), self.layout.dimension), np.float32)
-        groups = rows // per_page
-        order = groups.argsort(kind="stable")
-        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-        scratch = np.empty(self._floats, np.float32) if not self._most else None
-        for places in np.split(order, starts[1:]) if len(rows) else []:
-            group = int(groups[places[0]])
-            page = self._page(view, group, scratch).reshape(per_page, -1)
-            # One by one: indexing by an array would leave a copy behind that nobody wipes.
-            for place in places.tolist():
-                out[place] = page[int(rows[place]) - group * per_page]
-        if scratch is not None:
-            scratch.fill(0)
+        for group, places in by_group(self.layout, rows):
+            page = self._page(view, group)
+            for place, inside in places:
+                out[place] = page[inside]
         return out
 
     def warm(self, view: ReadView) -> None:
         """Open as many pages as the budget holds."""
         groups = -(-view.snapshot.root.rows // self.layout.rows_per_page)
         for group in range(min(groups, self._most)):
-            self._page(view, group, None)
+            self._page(view, group)
 
     @contextlib.contextmanager
     def lend(self, _view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
@@ -84,11 +78,8 @@ class BoundedPool:
         if self.sealed:
             vectors.fill(0)
 
-    def _page(self, view: ReadView, group: int, scratch: Floats | None) -> Floats:
+    def _page(self, view: ReadView, group: int) -> Floats:
         layout, parts = self.layout, self.layout.pages_per_row
-        if scratch is not None:
-            self._open(view, group, scratch)
-            return scratch
         pages = range(group * parts, group * parts + parts)
         tag = b"".join(view.snapshot.tag(PageKind.VECTORS, page) for page in pages)
         with self._lock:
@@ -96,20 +87,14 @@ class BoundedPool:
             if known is not None and known[0] == tag:
                 self._pages.move_to_end(group)
                 return known[1]
-        page = np.empty(layout.rows_per_page * layout.dimension, np.float32)
-        self._open(view, group, page)
+        page = np.empty((layout.rows_per_page, layout.dimension), np.float32)
+        open_group(view, layout, group, page.reshape(-1))
         with self._lock:
             self._pages[group] = (tag, page)
             self._pages.move_to_end(group)
             while len(self._pages) > self._most:
                 self._pages.popitem(last=False)
         return page
-
-    def _open(self, view: ReadView, group: int, into: Floats) -> None:
-        layout, parts = self.layout, self.layout.pages_per_row
-        pages = list(range(group * parts, group * parts + parts))
-        places = [into[layout.span(part)] for part in range(parts)]
-        view.open_each_into(PageKind.VECTORS, pages, places)
 
     @contextlib.contextmanager
     def block(self, view: ReadView, first: int, last: int) -> Iterator[tuple[Floats, Floats]]:
@@ -121,7 +106,9 @@ class BoundedPool:
         matrix = np.empty(((high - low) * per_page, self.layout.dimension), np.float32)
         flat = matrix.reshape(-1)
         for place, group in enumerate(range(low, high)):
-            self._open(view, group, flat[place * self._floats : (place + 1) * self._floats])
+            open_group(
+                view, self.layout, group, flat[place * self._floats : (place + 1) * self._floats]
+            )
         vectors = matrix[first - low * per_page :][: last - first]
         try:
             yield vectors, squared_norms(vectors)

@@ -22,13 +22,20 @@ from cyborg_embedded.model import PageKind
 from cyborg_embedded.streaming import stream_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView, WriteView
 
-__all__ = ["VectorLayout", "append_vectors", "read_vectors", "stream_vectors"]
+__all__ = [
+    "VectorLayout",
+    "append_vectors",
+    "by_group",
+    "open_group",
+    "read_vectors",
+    "stream_vectors",
+]
 
 FLOAT32_BYTES = 4
 BLOCK_BYTES, BLOCK_HEAD = 4096, 16
@@ -103,21 +110,43 @@ def append_vectors(
         view.seal(PageKind.VECTORS, first_page + page, flat[layout.span(page)])
 
 
+def open_group(view: ReadView, layout: VectorLayout, group: int, into: NDArray[np.float32]) -> None:
+    """Open the page, or the pages of the one row, that group number `group` of rows lies in."""
+    parts = range(layout.pages_per_row)
+    pages = [group * layout.pages_per_row + part for part in parts]
+    view.open_each_into(PageKind.VECTORS, pages, [into[layout.span(part)] for part in parts])
+
+
+def by_group(
+    layout: VectorLayout, rows: NDArray[np.int64]
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Rows by the group that they lie in: its number, and for each row (place in `rows`, place in
+    the group).
+    """
+    groups = rows // layout.rows_per_page
+    order = groups.argsort(kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    for places in np.split(order, starts) if len(rows) else ():
+        group = int(groups[places[0]])
+        inside = rows[places] - group * layout.rows_per_page
+        yield group, list(zip(places.tolist(), inside.tolist(), strict=True))
+
+
 def read_vectors(
     view: ReadView, layout: VectorLayout, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Rows (n, dimension) straight from their pages, in any order, past any pool."""
+    """Rows (n, dimension) straight from their pages, in any order, past any pool.
+
+    Pages are opened one at a time into one buffer, which is overwritten with zeros in the end.
+    """
     out = np.empty((len(rows), layout.dimension), np.float32)
-    per_page = layout.rows_per_page
-    block = np.empty((per_page, layout.dimension), np.float32)
-    flat = block.reshape(-1)
-    groups = rows // per_page
-    for group in np.unique(groups).tolist():
-        for part in range(layout.pages_per_row):
-            page = group * layout.pages_per_row + part
-            view.open_into(PageKind.VECTORS, page, flat[layout.span(part)])
-        here = groups == group
-        out[here] = block[rows[here] - group * per_page]
+    page = np.empty((layout.rows_per_page, layout.dimension), np.float32)
+    for group, places in by_group(layout, rows):
+        open_group(view, layout, group, page.reshape(-1))
+        # One by one: indexing by an array would leave a copy behind that nobody wipes.
+        for place, inside in places:
+            out[place] = page[inside]
+    page.fill(0)
     return out
 
 
