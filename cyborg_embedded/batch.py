@@ -165,10 +165,9 @@ def check_vectors(vectors: Vectors, metric: Metric) -> None:
     under cosine, a norm of zero."""
     norms = squared_norms(vectors)
     # NaN compares as false, so this catches it too.
-    fine = norms <= MAX_SQUARED_NORM
-    if not fine.all():
+    if not norms.max(initial=0) <= MAX_SQUARED_NORM:
         message = "the vector holds NaN, infinity, or values whose squares overflow float32"
-        raise InvalidInputError(message, item=int(fine.argmin()))
+        raise InvalidInputError(message, item=int((norms <= MAX_SQUARED_NORM).argmin()))
     if metric == "cosine" and (norms == 0).any():
         suspects = np.flatnonzero(norms == 0)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors[suspects], vectors[suspects], dtype=float))

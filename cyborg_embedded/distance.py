@@ -45,21 +45,24 @@ def squared_norms(rows: Floats) -> Floats:
     return norms
 
 
-def unit_rows(rows: Floats) -> Floats:
-    """Rows (n, d) scaled to length one; no row may have norm zero (checked on input).
+def unit_rows(rows: Floats, out: Floats | None = None) -> Floats:
+    """Rows (n, d) scaled to length one; no row may have norm zero (checked on input). `out`, a
+    place for them, may be `rows`.
 
     A norm whose square is too small for float32 to hold it well is taken in float64, so that tiny
     vectors keep their direction. Either way a row's result depends on that row alone.
     """
     squares = squared_norms(rows)
     lengths = np.sqrt(np.maximum(squares, TRUSTED_SQUARE))
-    unit: Floats = np.divide(rows, lengths[:, None], dtype=np.float32)
-    if len(squares) and squares.min() < TRUSTED_SQUARE:
-        small = np.flatnonzero(squares < TRUSTED_SQUARE)
-        tiny = rows[small].astype(np.float64)
-        norms = np.sqrt(np.einsum("ij,ij->i", tiny, tiny))
-        norms[norms == 0] = 1.0
-        unit[small] = (tiny / norms[:, None]).astype(np.float32)
+    if not len(squares) or squares.min() >= TRUSTED_SQUARE:
+        unit: Floats = np.divide(rows, lengths[:, None], out=out, dtype=np.float32)
+        return unit
+    small = np.flatnonzero(squares < TRUSTED_SQUARE)
+    tiny = rows[small].astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", tiny, tiny))
+    norms[norms == 0] = 1.0
+    unit = np.divide(rows, lengths[:, None], out=out, dtype=np.float32)
+    unit[small] = (tiny / norms[:, None]).astype(np.float32)
     return unit
 
 
@@ -70,19 +73,22 @@ def prepare(vectors: Floats, metric: Metric) -> Floats:
     return unit_rows(vectors) if metric == "cosine" else vectors
 
 
-def exact(queries: Floats, rows: Floats, metric: Metric) -> Floats:
-    """The distances (n,) of rows (n, d), each to its prepared query in `queries` (n, d), or all
-    to one (d,).
+def exact(queries: Floats, rows: Floats, metric: Metric, *, overwrite: bool = False) -> Floats:
+    """The distances (...) of rows (..., d) to prepared queries, which are broadcast to them: (d,)
+    for all to one. `overwrite` lets it work in the memory of `rows`.
     """
+    d, shape = rows.shape[-1], rows.shape[:-1]
     if metric == "inner_product":
-        distances: Floats = -np.einsum("ij,ij->i", rows, np.broadcast_to(queries, rows.shape))
-        return distances
+        distances: Floats = np.einsum("...j,...j->...", rows, queries)
+        return np.negative(distances, out=distances)
+    place = rows if overwrite else None
     if metric == "cosine":
-        rows = unit_rows(rows)
-    differences = rows - queries
-    distances = np.einsum("ij,ij->i", differences, differences)
+        flat = rows.reshape(-1, d)
+        rows = place = unit_rows(flat, flat if overwrite else None).reshape(rows.shape)
+    differences = np.subtract(rows, queries, out=place).reshape(-1, d)
+    distances = np.einsum("ij,ij->i", differences, differences).reshape(shape)
     if metric == "euclidean":
-        return np.sqrt(distances)
+        return np.sqrt(distances, out=distances)
     if metric == "cosine":
         distances *= np.float32(0.5)
     return distances

@@ -33,8 +33,9 @@ from cyborg_embedded.locks import FileLock, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import TracebackType
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Self
 
     ReadTxn = lmdb.Transaction[memoryview]
 
@@ -48,13 +49,37 @@ MAX_READERS = 510
 
 
 class ReadTransaction:
-    """A consistent view of the file. Use only inside the `with` that gave it."""
+    """A consistent view of the file. Use it only inside its `with` block, or until `end`."""
 
-    def __init__(self, txn: ReadTxn) -> None:
+    def __init__(self, txn: ReadTxn, gate: Gate | None) -> None:
         self._txn = txn
+        self._gate = gate
         self.id: int = txn.id()
         self.get: Callable[[bytes], memoryview | None] = txn.get
         """The value under a key as a view of the map, or None."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it. Raises this library's error in place of LMDB's or the system's, if it has one
+        for `error`.
+        """
+        self._txn.abort()
+        if self._gate is not None:
+            self._gate.leave()
+        if isinstance(error, (lmdb.Error, OSError)):
+            better = translation(error)
+            if better is not None:
+                raise better from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end(error)
 
 
 class WriteTransaction(ReadTransaction):
@@ -147,30 +172,16 @@ class Environment:
             raise ClosedError(message)
         return self._lmdb
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[ReadTransaction]:
-        """A read transaction; it never waits for a writer. Do not nest."""
-        txn = self._begin_read()
-        try:
-            yield ReadTransaction(txn)
-        except (lmdb.Error, OSError) as error:
-            better = translation(error)
-            if better is None:
-                raise
-            raise better from error
-        finally:
-            txn.abort()
-            self.gate.leave()
-
-    def _begin_read(self) -> ReadTxn:
-        """A transaction inside the gate; the caller ends both."""
+    def read(self) -> ReadTransaction:
+        """A read transaction, begun, inside the gate; the caller ends it. It never waits for a
+        writer. Do not nest.
+        """
         reopened = False
         while True:
             self._live()
             self.gate.enter()
             try:
-                with translated():
-                    return self._live().begin(buffers=True)
+                return ReadTransaction(self._live().begin(buffers=True), self.gate)
             except lmdb.MapResizedError:
                 self.gate.leave()
                 self._resize(0)
@@ -180,8 +191,12 @@ class Environment:
                     raise
                 self._reopen()
                 reopened = True
-            except BaseException:
+            except BaseException as error:
                 self.gate.leave()
+                if isinstance(error, (lmdb.Error, OSError)):
+                    better = translation(error)
+                    if better is not None:
+                        raise better from error
                 raise
 
     @contextlib.contextmanager
@@ -209,7 +224,7 @@ class Environment:
                 try:
                     with self.gate.shared(), self._live().begin(write=True, buffers=True) as txn:
                         self._check_still_named()
-                        return work(WriteTransaction(txn))
+                        return work(WriteTransaction(txn, None))
                 except lmdb.MapFullError:
                     self._resize(2 * self._live().info()["map_size"])
                 except lmdb.MapResizedError:

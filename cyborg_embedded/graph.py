@@ -106,11 +106,12 @@ class Graph:
         buried = self._rows[self._buried]
         return buried[alive[buried]]
 
-    def search(self, queries: Points, beam: int, threads: int) -> tuple[Rows, Points] | None:
+    def search(self, queries: Points, beam: int) -> tuple[Rows, Points] | None:
         """What a walk with a beam of this width ends with: rows and their distances in hnswlib's
         terms, both (m, min(beam, live rows)), nearest first.
 
-        None where the graph does not lead to as many rows; the caller then searches exactly.
+        None where the graph does not lead to as many rows; the caller then searches exactly. Works
+        on the calling thread alone, without the GIL.
         """
         wanted = min(beam, len(self._rows) - self.buried)
         if not wanted:
@@ -118,11 +119,11 @@ class Graph:
         try:
             # hnswlib's beam is the larger of ef, which is 1 here, and the number of rows asked
             # for: so each query has its own, and nothing is set that another thread would see.
-            labels, distances = self._index.knn_query(queries, wanted, num_threads=threads)
+            labels, distances = self._index.knn_query(queries, wanted, num_threads=1)
         except RuntimeError:
             # It raises where it finds fewer.
             return None
-        return labels.astype(np.int64), distances
+        return labels.view(np.int64), distances
 
     def links(self) -> Links:
         """What of the graph is to be saved: nodes renumbered in the order of their rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
@@ -25,10 +26,8 @@ from cyborg_embedded.model import FORMAT_VERSION
 from cyborg_embedded.results import (
     IndexDescription,
     Item,
-    Result,
     check_include,
     describe_rows,
-    in_order,
 )
 from cyborg_embedded.search import nearest
 
@@ -166,15 +165,13 @@ class EncryptedIndex:
         with self._session.read() as (state, view):
             root, items = state.root, self._session.items
             check_queries(queries, root.dimension, root.metric)
-            answers: list[list[Result]] = []
-            for hits in nearest(state, view, queries, k, beam):
-                found, distances = in_order(view, items, *hits, k)
-                results = describe_rows(view, state, items, found.tolist(), wanted)
-                if "distance" in wanted:
-                    for result, distance in zip(results, distances.tolist(), strict=True):
-                        result["distance"] = distance
-                answers.append(results)
-        return answers[0] if single else answers
+            rows, distances = nearest(state, view, partial(items.ids, view), queries, k, beam)
+            results = describe_rows(view, state, items, rows.ravel().tolist(), wanted)
+        if "distance" in wanted:
+            for result, distance in zip(results, distances.ravel().tolist(), strict=True):
+                result["distance"] = distance
+        n = rows.shape[1]
+        return results if single else [results[i * n : i * n + n] for i in range(len(rows))]
 
     def query_arrays(
         self,
@@ -196,13 +193,12 @@ class EncryptedIndex:
         with self._session.read() as (state, view):
             root, items = state.root, self._session.items
             check_queries(queries, root.dimension, root.metric)
-            n = min(k, root.live)
-            ids: list[list[str]] = []
-            distances = np.empty((len(queries), n), np.float32)
-            for place, hits in enumerate(nearest(state, view, queries, k, beam)):
-                found, distances[place] = in_order(view, items, *hits, k)
-                ids.append(items.ids(view, found.tolist()))
-        return (ids[0], distances[0]) if single else (ids, distances)
+            rows, distances = nearest(state, view, partial(items.ids, view), queries, k, beam)
+            ids = items.ids(view, rows.ravel().tolist())
+        if single:
+            return ids, distances[0]
+        n = rows.shape[1]
+        return [ids[i * n : i * n + n] for i in range(len(rows))], distances
 
     def get(
         self,

@@ -38,6 +38,8 @@ BEAM = 96
 """The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
 RANKED_EXTRA = 3
 """Candidates beyond k that are ranked by exact distance, at least."""
+REFINED = 4
+"""Candidates that are sorted by all components, for each that is ranked."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,10 +119,12 @@ class Navigator:
         """What is to be saved of it, but for the codes."""
         return SavedGraph(self.graph.links(), self.graph.covered, self.projection)
 
-    def candidates(
-        self, queries: Floats, k: int, threads: int, beam: int | None = None
-    ) -> list[Rows] | None:
-        """Rows that are likely to hold the k nearest of each prepared query, in no order.
+    def points(self, queries: Floats) -> Floats:
+        """Where prepared queries lie for `candidates`."""
+        return queries if self.projection is None else self.projection.points(queries)
+
+    def candidates(self, points: Floats, k: int, beam: int | None = None) -> Rows | None:
+        """Rows (m, c) that are likely to hold the k nearest of each query, in no order.
 
         `beam` is the width of the walk, as many as are ranked at least; None for the default.
         The answer is None where the graph does not lead to k rows: the caller then scans.
@@ -129,17 +133,19 @@ class Navigator:
         width = max(BEAM, 2 * k) if beam is None else beam
         # A walk that looks for the last per cent is not to lose it where candidates are cut.
         ranked = k + max(RANKED_EXTRA, k // 4, width // 32)
-        points = queries if projection is None else projection.points(queries)
         walked = points if projection is None else points[:, : projection.walked]
-        found = self.graph.search(walked, max(width, ranked), threads)
+        found = self.graph.search(walked, max(width, ranked))
         if found is None:
             return None
         rows, distances = found
-        if projection is not None and self.rest.shape[1] and rows.shape[1] > ranked:
-            whole = distances + projection.rest_distances(self.rest.take(rows, axis=0), points)
-            best = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
-            return [row.take(places) for row, places in zip(rows, best, strict=True)]
-        return list(rows[:, :ranked])
+        if projection is None or not self.rest.shape[1] or rows.shape[1] <= ranked:
+            return rows[:, :ranked]
+        rows, distances = rows[:, : REFINED * ranked], distances[:, : REFINED * ranked]
+        whole = projection.rest_distances(self.rest.take(rows, axis=0), points)
+        whole += distances
+        order = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
+        best: Rows = rows[0].take(order) if len(rows) == 1 else np.take_along_axis(rows, order, 1)
+        return best
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:

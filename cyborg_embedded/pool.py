@@ -33,20 +33,28 @@ class Frames:
     A *group* is the rows that share a page (or the pages of one row). `slot` says which place of
     the matrix a group has, `valid` how many of its rows are there, `normed` likewise for their
     squared norms. All three only grow, and what is below them never changes: rows are appended to
-    a page, never rewritten.
+    a page, never rewritten. `place` says for each row which one of the matrix it is, -1 if none;
+    `partial` is `valid` of the groups that are neither empty nor full.
     """
 
-    __slots__ = ("flat", "matrix", "normed", "norms", "slot", "used", "valid")
+    __slots__ = ("flat", "matrix", "normed", "norms", "partial", "place", "slot", "used", "valid")
 
     def __init__(self, layout: VectorLayout, groups: int) -> None:
         # Filled densely from the front: what is behind `used` takes no memory.
         self.matrix = np.empty((groups * layout.rows_per_page, layout.dimension), np.float32)
         self.flat = self.matrix.reshape(-1)
         self.norms = np.empty(len(self.matrix), np.float32)
+        self.place = np.full(len(self.matrix), -1)
         self.slot = np.zeros(groups, np.int64)
         self.valid = np.zeros(groups, np.int64)
         self.normed = np.zeros(groups, np.int64)
+        self.partial: dict[int, int] = {}
         self.used = 0
+
+    def behind(self, rows: int, per_page: int) -> list[int]:
+        """Groups of which not all rows are there that an index of so many rows has."""
+        known = list(self.partial.items())  # at one stroke: others may be filling
+        return [g for g, count in known if count < min(per_page, rows - g * per_page)]
 
 
 class VectorPool:
@@ -68,12 +76,15 @@ class VectorPool:
 
     def rows(self, view: ReadView, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors (n, dimension) of `rows`, in their order; a copy."""
-        per_page = self.layout.rows_per_page
-        groups = rows // per_page
-        frames = self._filled(view, groups)
-        return frames.matrix.take(
-            frames.slot[groups] * per_page + (rows - groups * per_page), axis=0
-        )
+        frames, total, per_page = self._frames, view.snapshot.root.rows, self.layout.rows_per_page
+        # A page that has grown is compared with what was known of it before any row is used.
+        behind = frames.behind(total, per_page) if frames.partial else []
+        if len(frames.place) >= total and not behind:
+            places = frames.place.take(rows)
+            if not len(places) or places.min() >= 0:
+                return frames.matrix.take(places, axis=0)
+        frames = self._filled(view, np.append(rows // per_page, np.array(behind, np.int64)))
+        return frames.matrix.take(frames.place.take(rows), axis=0)
 
     def warm(self, view: ReadView) -> None:
         """Open every page."""
@@ -119,8 +130,7 @@ class VectorPool:
             start = int(slots[0]) * per_page + first % per_page if len(slots) else 0
             places: slice | NDArray[np.int64] = slice(start, start + last - first)
         else:
-            rows = np.arange(first, last)
-            places = frames.slot[rows // per_page] * per_page + rows % per_page
+            places = frames.place[first:last]
         yield frames.matrix[places], frames.norms[places]
 
     def _wanted(self, view: ReadView, groups: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -155,6 +165,8 @@ class VectorPool:
         rows = old.used * self.layout.rows_per_page
         new.matrix[:rows] = old.matrix[:rows]
         new.norms[:rows] = old.norms[:rows]
+        new.place[: len(old.place)] = old.place
+        new.partial = old.partial
         for name in ("slot", "valid", "normed"):
             getattr(new, name)[:have] = getattr(old, name)
         new.used = old.used
@@ -164,7 +176,7 @@ class VectorPool:
     def _fill(self, view: ReadView, frames: Frames, groups: list[int], wanted: list[int]) -> None:
         layout, flat = self.layout, frames.flat
         for group, count in zip(groups, wanted, strict=True):
-            if frames.valid[group]:
+            if 0 < frames.valid[group] < count:
                 self._add(view, frames, group, count)
         counts = {g: c for g, c in zip(groups, wanted, strict=True) if frames.valid[g] < c}
         fresh = list(counts)
@@ -180,8 +192,14 @@ class VectorPool:
                 flat[place:stop][span] for place in range(start, stop, floats) for span in spans
             ]
         view.open_each_into(PageKind.VECTORS, pages, places)
-        frames.slot[fresh] = np.arange(frames.used, frames.used + len(fresh))
-        frames.valid[fresh] = list(counts.values())
+        slots = np.arange(frames.used, frames.used + len(fresh))
+        inside, there = np.arange(layout.rows_per_page), np.array(list(counts.values()), np.int64)
+        rows = slots[:, None] * layout.rows_per_page + inside
+        rows[inside >= there[:, None]] = -1
+        frames.place.reshape(-1, layout.rows_per_page)[fresh] = rows
+        frames.slot[fresh] = slots
+        frames.valid[fresh] = there
+        frames.partial.update({g: c for g, c in counts.items() if c < layout.rows_per_page})
         frames.used += len(fresh)
 
     def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
@@ -198,7 +216,13 @@ class VectorPool:
             message = "rows that have been read before are not the same"
             raise IntegrityError(message, kind="VECTORS", number=group)
         frames.matrix[start + have : start + wanted] = fresh[have:wanted]
+        first = group * layout.rows_per_page
+        frames.place[first + have : first + wanted] = range(start + have, start + wanted)
         frames.valid[group] = wanted
+        if wanted < layout.rows_per_page:
+            frames.partial[group] = wanted
+        else:
+            frames.partial.pop(group, None)
 
     def _norm(self, frames: Frames, groups: NDArray[np.int64]) -> None:
         per_page = self.layout.rows_per_page

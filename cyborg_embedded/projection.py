@@ -41,6 +41,8 @@ MOST_SHARE = 0.75
 """A projection to more than this share of the dimensions does not pay for its ranking."""
 MEASURED_QUERIES = 512
 NEIGHBOURS, CANDIDATES = 10, 16
+SMALL_PRODUCT = 1 << 18
+"""Multiplications up to which OpenBLAS stays on the calling thread."""
 WANTED_RECALL = 0.99
 """Of the 10 true neighbours of sample rows, among the 16 nearest in the walked components. Real
 queries are further from the rows than the rows from each other, and get more candidates."""
@@ -66,8 +68,19 @@ class Projection:
         return len(self.scale)
 
     def points(self, vectors: Floats) -> Floats:
-        """Where vectors (n, d) lie in the projection, (n, m); for queries."""
-        points: Floats = vectors @ self.basis
+        """Where vectors (n, d) lie in the projection, (n, m).
+
+        A few at a time: a larger matrix product would run on threads of its own, which keep
+        spinning for a while, in the way of those that walk the graph.
+        """
+        basis = self.basis
+        step = max(1, SMALL_PRODUCT // basis.size)
+        if len(vectors) <= step:
+            points: Floats = vectors @ basis
+        else:
+            points = np.empty((len(vectors), basis.shape[1]), np.float32)
+            for start in range(0, len(vectors), step):
+                np.matmul(vectors[start : start + step], basis, out=points[start : start + step])
         points -= self.offset
         return points
 
@@ -89,8 +102,7 @@ class Projection:
         and the rows with these codes (n, c, m - walked).
         """
         n, c, r = rest.shape
-        differences = rest.astype(np.float32)
-        differences *= self.scale[self.walked :]
+        differences = np.multiply(rest, self.scale[self.walked :], dtype=np.float32)
         differences -= points[:, None, self.walked :]
         flat = differences.reshape(n * c, r)
         distances: Floats = np.einsum("ij,ij->i", flat, flat).reshape(n, c)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
 
-__all__ = ["IndexDescription", "Item", "Result", "check_include", "describe_rows", "in_order"]
+__all__ = ["IndexDescription", "Item", "Result", "check_include", "describe_rows"]
 
 metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -76,6 +76,8 @@ def describe_rows(
     """The items of live rows, in their order."""
     metadata, contents = "metadata" in include, "contents" in include
     results: list[Result] = [{"id": item_id} for item_id in items.ids(view, rows)]
+    if not include:
+        return results
     for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
         try:
@@ -94,18 +96,3 @@ def describe_rows(
             result["vector"] = vector.copy()
         state.pool.wipe(vectors)
     return results
-
-
-def in_order(
-    view: ReadView,
-    items: ItemCache,
-    rows: NDArray[np.int64],
-    distances: NDArray[np.float32],
-    k: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The first k of rows that are ordered by distance, ties by id."""
-    if (distances[1:] == distances[:-1]).any():
-        ids = items.ids(view, rows.tolist())
-        order = sorted(range(len(rows)), key=lambda place: (float(distances[place]), ids[place]))
-        rows, distances = rows[order], distances[order]
-    return rows[:k], distances[:k]

@@ -5,11 +5,16 @@
 
 Every row that is alive in the state of the query is in one of the two, so a query sees all that
 was committed before it, whatever the graph has caught up with.
+
+Candidates are matrices (m, c), a line for each query, filled up with -1 where queries have
+different numbers of them.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +22,10 @@ import numpy as np
 from cyborg_embedded.distance import candidates, exact, prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
-    from cyborg_embedded.model import Metric
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.residency import Pool
@@ -27,99 +33,107 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
+    IdsOf = Callable[[list[int]], list[str]]
 
 __all__ = ["nearest"]
 
-NO_ROWS = np.empty(0, np.int64)
+NO_ROW = -1
 GRAPH_WORTH = 10
 """The graph is asked for k of its n rows where k * GRAPH_WORTH <= n: else a scan is no slower."""
-QUERIES_AT_ONCE = 256
+WALKED_AT_ONCE = 64
+"""Queries that a thread walks at once, and that are ranked together."""
+SCANNED_AT_ONCE = 256
 RANKED_FLOATS = 1 << 22
 SCAN_CELLS = 1 << 22
 """Most numbers of candidates' vectors, and distances of a scan, at once: 16 MiB of either."""
 
 
 def nearest(
-    state: State, view: ReadView, queries: Floats, k: int, beam: int | None = None
-) -> list[tuple[Rows, Floats]]:
-    """The k nearest live rows of each query, as (rows, distances), nearest first.
+    state: State, view: ReadView, ids_of: IdsOf, queries: Floats, k: int, beam: int | None = None
+) -> tuple[Rows, Floats]:
+    """The k nearest live rows of each query, nearest first, ties by id, and their distances, both
+    (m, n): n is k, or the number of live rows where that is less.
 
-    All rows that tie with the k-th are returned, so that the caller can break ties by id; fewer
-    than k only where fewer rows are alive. `queries` (m, d) are checked. `beam` is the width of the
-    walk through the graph, None for the default.
+    `queries` (m, d) are checked. `beam` is the width of the walk through the graph, None for the
+    default. `ids_of` gives the ids of rows.
     """
-    pool, metric = state.pool, state.root.metric
+    pool = state.pool
     k = min(k, state.root.live)
-    if k == 0 or pool is None:
-        return [(NO_ROWS, np.empty(0, np.float32))] * len(queries)
-    prepared = prepare(queries, metric)
-    hits: list[tuple[Rows, Floats]] = []
-    for start in range(0, len(prepared), QUERIES_AT_ONCE):
-        block = prepared[start : start + QUERIES_AT_ONCE]
-        found = find(state, view, pool, block, k, beam)
-        ranked = rank(view, pool, block, found, metric)
-        hits.extend(best(*each, k) for each in zip(found, ranked, strict=True))
-    return hits
+    if k == 0 or pool is None or not len(queries):
+        return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    prepared = prepare(queries, state.root.metric)
+    navigator = state.navigator.get(view, state)
+    if navigator is not None and k * GRAPH_WORTH > len(navigator.graph):
+        navigator = None
+    answers = []
+    for block, walked in walks(navigator, prepared, k, beam):
+        found = find(state, view, pool, navigator, block, walked, k)
+        distances = rank(view, pool, block, found, state)
+        answers.append(best(found, distances, k, ids_of))
+    if len(answers) == 1:
+        return answers[0]
+    rows, in_order = zip(*answers, strict=True)
+    return np.concatenate(rows), np.concatenate(in_order)
 
 
-def rank(
-    view: ReadView, pool: Pool, queries: Floats, found: list[Rows], metric: Metric
-) -> list[Floats]:
-    """The exact distances of what was found for each query."""
-    distances: list[Floats] = []
-    first = 0
-    while first < len(found):
-        # As many queries at once as their candidates' vectors may take memory, one at least.
-        last, size = first + 1, len(found[first])
-        while last < len(found) and (size + len(found[last])) * queries.shape[1] <= RANKED_FLOATS:
-            size += len(found[last])
-            last += 1
-        lengths = [len(rows) for rows in found[first:last]]
-        rows = np.concatenate(found[first:last]) if last - first > 1 else found[first]
-        owners = queries[first:last].repeat(lengths, axis=0)
-        vectors = pool.rows(view, rows)
-        whole = exact(owners, vectors, metric)
-        pool.wipe(vectors)
-        distances.extend(np.split(whole, np.cumsum(lengths)[:-1]) if last - first > 1 else [whole])
-        first = last
-    return distances
+def walks(
+    navigator: Navigator | None, queries: Floats, k: int, beam: int | None
+) -> Iterator[tuple[Floats, Rows | None]]:
+    """Blocks of queries, each with what the graph leads to; None where it does not, or is not
+    asked. Blocks ahead are walked by all cores while their predecessors are being ranked.
+    """
+    if navigator is None:
+        for start in range(0, len(queries), SCANNED_AT_ONCE):
+            yield queries[start : start + SCANNED_AT_ONCE], None
+        return
+    # All at once, before any thread walks: the threads of a matrix product would be in their way.
+    points = navigator.points(queries)
+    if len(queries) <= 1:
+        yield queries, navigator.candidates(points, k, beam)
+        return
+    threads = os.cpu_count() or 1
+    step = min(WALKED_AT_ONCE, -(-len(queries) // threads))
+    pending: deque[tuple[Floats, Future[Rows | None]]] = deque()
+    with ThreadPoolExecutor(threads) as workers:
+        for start in range(0, len(queries), step):
+            block = slice(start, start + step)
+            walk = workers.submit(navigator.candidates, points[block], k, beam)
+            pending.append((queries[block], walk))
+            # As many ahead as keeps all busy; more would only take memory.
+            if len(pending) > 2 * threads:
+                ready, walk = pending.popleft()
+                yield ready, walk.result()
+        for ready, walk in pending:
+            yield ready, walk.result()
 
 
 def find(
-    state: State, view: ReadView, pool: Pool, queries: Floats, k: int, beam: int | None = None
-) -> list[Rows]:
-    """For each query, candidates that include its k nearest rows (up to the graph's recall)."""
-    navigator = state.navigator.get(view, state)
-    walked = walk(navigator, queries, k, beam)
+    state: State,
+    view: ReadView,
+    pool: Pool,
+    navigator: Navigator | None,
+    queries: Floats,
+    walked: Rows | None,
+    k: int,
+) -> Rows:
+    """Candidates (m, c) that include the k nearest rows, up to the graph's recall."""
     if navigator is None or walked is None:
         return scan(state, view, pool, queries, k, 0)
-    graph = navigator.graph
-    found = walked
-    if state.deaths:
-        found = [rows[state.alive[rows]] for rows in found]
+    graph, found = navigator.graph, walked
+    if state.deaths and not state.alive.take(found).all():
+        # All that had died were buried before the walk: never seen.
+        return scan(state, view, pool, queries, k, 0)
     if state.navigator.ahead_of(state):
         # What is buried by the time the walk has ended may have been missed by it.
         missed = graph.hidden(state.alive)
-        found = [np.union1d(rows, missed) for rows in found]
+        found = side_by_side([np.union1d(rows, missed) for rows in found])
     if graph.covered < state.root.rows:
         tail = scan(state, view, pool, queries, k, graph.covered)
-        found = [np.concatenate(both) for both in zip(found, tail, strict=True)]
+        found = np.concatenate((found, tail), axis=1)
     return found
 
 
-def walk(
-    navigator: Navigator | None, queries: Floats, k: int, beam: int | None
-) -> list[Rows] | None:
-    """What the graph leads to, for each query; None where there is none or a scan is better."""
-    if navigator is None or k * GRAPH_WORTH > len(navigator.graph):
-        return None
-    threads = (os.cpu_count() or 1) if len(queries) > 1 else 1
-    return navigator.candidates(queries, k, threads, beam)
-
-
-def scan(
-    state: State, view: ReadView, pool: Pool, queries: Floats, k: int, first: int
-) -> list[Rows]:
+def scan(state: State, view: ReadView, pool: Pool, queries: Floats, k: int, first: int) -> Rows:
     """For each query, rows from `first` on that surely include its k nearest of them."""
     total = state.root.rows
     found: list[list[Rows]] = [[] for _ in queries]
@@ -133,15 +147,55 @@ def scan(
             near = candidates(queries, vectors, norms, alive, k, state.root.metric)
         for rows, more in zip(found, near, strict=True):
             rows.append(more + start)
-    return [np.concatenate(rows) if rows else NO_ROWS for rows in found]
+    return side_by_side([np.concatenate(rows) for rows in found])
 
 
-def best(rows: Rows, distances: Floats, k: int) -> tuple[Rows, Floats]:
-    """The k nearest and all that tie with the k-th, nearest first."""
-    order = distances.argsort(kind="stable")
-    if len(order) > k:
-        kth = distances[order[k - 1]]
-        while k < len(order) and distances[order[k]] == kth:
-            k += 1
-        order = order[:k]
-    return rows[order], distances[order]
+def side_by_side(found: list[Rows]) -> Rows:
+    """Rows of each query as one matrix."""
+    if len(found) == 1:
+        return found[0][None]
+    matrix = np.full((len(found), max(map(len, found))), NO_ROW)
+    for line, rows in zip(matrix, found, strict=True):
+        line[: len(rows)] = rows
+    return matrix
+
+
+def rank(view: ReadView, pool: Pool, queries: Floats, found: Rows, state: State) -> Floats:
+    """The exact distances (m, c) of what was found, infinite where there is no row."""
+    m, c = found.shape
+    d, metric = queries.shape[1], state.root.metric
+    # As many queries at once as their candidates' vectors may take memory, one at least.
+    step = max(1, RANKED_FLOATS // (c * d))
+    parts = []
+    for start in range(0, m, step):
+        rows = found[start : start + step].reshape(-1)
+        none = rows < 0 if m > 1 or state.deaths else None
+        if none is not None and none.any():
+            rows = np.where(none, rows.max(), rows)
+        else:
+            none = None
+        vectors = pool.rows(view, rows)
+        block = queries[start : start + step, None]
+        distances = exact(block, vectors.reshape(-1, c, d), metric, overwrite=True)
+        pool.wipe(vectors)
+        if none is not None:
+            distances.reshape(-1)[none] = np.inf
+        parts.append(distances)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def best(rows: Rows, distances: Floats, k: int, ids_of: IdsOf) -> tuple[Rows, Floats]:
+    """The k nearest of each line, nearest first, ties by id: rows and distances, both (m, k)."""
+    order = distances.argsort(axis=1, kind="stable")[:, : k + 1]
+    if len(order) > 1:
+        order += np.arange(0, distances.size, distances.shape[1])[:, None]
+    rows_in_order, in_order = rows.take(order), distances.take(order)
+    tied = in_order[:, 1:] == in_order[:, :-1]
+    if tied.any():
+        for line in np.flatnonzero(tied.any(axis=1)).tolist():
+            near = np.flatnonzero(distances[line] <= in_order[line, k - 1])
+            ids = ids_of(rows[line, near].tolist())
+            place = sorted(range(len(ids)), key=lambda i: (float(distances[line, near[i]]), ids[i]))
+            near = near[place[:k]]
+            rows_in_order[line, :k], in_order[line, :k] = rows[line, near], distances[line, near]
+    return rows_in_order[:, :k], in_order[:, :k]

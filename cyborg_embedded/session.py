@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,14 +11,37 @@ from cyborg_embedded.itemcache import ItemCache
 from cyborg_embedded.state import State, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from types import TracebackType
 
+    from cyborg_embedded.environment import ReadTransaction
     from cyborg_embedded.pages import ReadView, WriteView
     from cyborg_embedded.store import PageStore
 
 __all__ = ["Session"]
 
 T = TypeVar("T")
+
+
+class Reading:
+    """See `Session.read`. A class, since every query passes here and a generator takes longer."""
+
+    __slots__ = ("_session", "_txn")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> tuple[State, ReadView]:
+        self._txn, state, view = self._session.begin()
+        return state, view
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._txn.end(error)
 
 
 class Session:
@@ -60,24 +82,29 @@ class Session:
         """Whether `close` was called."""
         return self._store is None
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[tuple[State, ReadView]]:
-        """The newest commit, and a view of it that lasts as long as the block. Do not nest.
+    def read(self) -> Reading:
+        """A with block with the newest commit, and a view of it that lasts as long. Do not nest.
 
         Raises `ClosedError`, `IntegrityError`, `RollbackError`.
         """
+        return Reading(self)
+
+    def begin(self) -> tuple[ReadTransaction, State, ReadView]:
+        """`read`, with the transaction that the caller is to end."""
         store = self.store
         while True:
             known = self._state
-            with store.read(None if known is None else known.snapshot) as view:
-                if known is None or view.snapshot is not known.snapshot:
-                    state = self._follow(known, view)
-                    if state is None:
-                        continue
-                else:
-                    state = known
-                yield state, view
-                return
+            txn, view = store.begin(None if known is None else known.snapshot)
+            if known is not None and view.snapshot is known.snapshot:
+                return txn, known, view
+            try:
+                state = self._follow(known, view)
+            except BaseException as error:
+                txn.end(error)
+                raise
+            if state is not None:
+                return txn, state, view
+            txn.end()
 
     def _follow(self, known: State | None, view: ReadView) -> State | None:
         """Step from `known` to the commit of `view`; None if another thread has stepped first."""

@@ -84,14 +84,26 @@ class PageStore:
         """Give the file up. Other handles of this process may go on with it."""
         registry.release(self.environment)
 
+    def begin(self, snapshot: Snapshot | None) -> tuple[ReadTransaction, ReadView]:
+        """A view of the newest commit, and the transaction that it lasts as long as; the caller
+        ends it. `snapshot` is what the caller knows; only what changed since is opened. Raises
+        `IntegrityError`, `RollbackError`.
+        """
+        txn = self.environment.read()
+        if snapshot is None or snapshot.txn_id != txn.id:
+            try:
+                snapshot = self._load(txn, snapshot)
+            except BaseException as error:
+                txn.end(error)
+                raise
+        return txn, ReadView(self.cipher, txn, snapshot)
+
     @contextlib.contextmanager
     def read(self, snapshot: Snapshot | None) -> Iterator[ReadView]:
-        """A view of the newest commit. `snapshot` is what the caller knows; only what changed
-        since is opened. Raises `IntegrityError`, `RollbackError`."""
-        with self.environment.read() as txn:
-            if snapshot is None or snapshot.txn_id != txn.id:
-                snapshot = self._load(txn, snapshot)
-            yield ReadView(self.cipher, txn, snapshot)
+        """`begin` for the length of a with block."""
+        txn, view = self.begin(snapshot)
+        with txn:
+            yield view
 
     def write(self, snapshot: Snapshot, work: Callable[[WriteView], T]) -> tuple[T, Snapshot]:
         """Run `work` on top of `snapshot`, the newest commit, and commit what it did.

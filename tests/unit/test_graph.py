@@ -49,7 +49,7 @@ def nearest(rows, query, k, space="l2"):
 
 def rows_of(graph, queries, k, beam=96):
     """The first k rows of what a walk finds, which has to find something."""
-    found = graph.search(queries, beam, 1)
+    found = graph.search(queries, beam)
     assert found is not None
     return found[0][:, :k]
 
@@ -101,7 +101,7 @@ def test_recall(space):
 def test_distances(space, k):
     """Rows come nearest first, each once, with their distances, as many as were asked for."""
     graph = built(np.arange(COUNT), COUNT, space)
-    rows, distances = graph.search(QUERIES, k, 2)
+    rows, distances = graph.search(QUERIES, k)
     assert rows.shape == distances.shape == (len(QUERIES), k)
     assert (rows.dtype, distances.dtype) == (np.int64, np.float32)
     for query, found, near in zip(QUERIES, rows, distances, strict=True):
@@ -177,10 +177,10 @@ def test_asking_for_more_than_there_is():
     """Asking for more rows than are alive gives them all, or None where the walk cannot reach them."""
     graph = built(np.arange(20), 20)
     graph.bury(alive_but([3, 4], 20))
-    found = graph.search(QUERIES[:3], 100, 1)
+    found = graph.search(QUERIES[:3], 100)
     assert found is None or [len(set(row)) for row in found[0].tolist()] == [18] * 3
     graph.bury(np.zeros(20, bool))
-    rows, distances = graph.search(QUERIES[:3], 5, 1)
+    rows, distances = graph.search(QUERIES[:3], 5)
     assert rows.shape == distances.shape == (3, 0)
 
 
@@ -190,7 +190,7 @@ def test_rows_that_no_link_leads_to():
     level0 = np.zeros_like(links.level0)
     alone = dataclasses.replace(links, level0=level0, upper=np.zeros_like(links.upper))
     graph = Graph.restore(alone, 20, lambda take: take(0, POINTS[:20]), DIMENSION, "l2")
-    assert graph.search(QUERIES, 2, 1) is None
+    assert graph.search(QUERIES, 2) is None
     assert rows_of(graph, QUERIES, 1, beam=1).tolist() == [[links.entry]] * len(QUERIES)
 
 
@@ -201,7 +201,7 @@ def test_searching_while_burying():
     def search():
         try:
             while not done.is_set():
-                found = graph.search(QUERIES[:5], 10, 1)
+                found = graph.search(QUERIES[:5], 10)
                 if found is not None and not ((found[0] >= 0) & (found[0] < COUNT)).all():
                     wrong.append(found)
         except BaseException as error:

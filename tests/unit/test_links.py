@@ -220,12 +220,12 @@ for attempt in range(400):
     except IntegrityError:
         continue
     graph = Graph.restore(links, 300, lambda take: take(0, points), 8, "l2")
-    found = graph.search(points[:5], 10, 1)
+    found = graph.search(points[:5], 10)
     assert found is None or found[0].max() < 300
     graph.bury(rows % 3 > 0)
-    graph.search(points[:5], 10, 1)
+    graph.search(points[:5], 10)
     more = graph.extended(np.arange(300, 310), 310, lambda part: points[part - 300])
-    more.search(points[:5], 10, 1)
+    more.search(points[:5], 10)
     restored += 1
 print(restored)
 """

@@ -72,7 +72,7 @@ def restored(navigator, metric, path):
 
 def found(navigator, metric, k=K):
     """The candidates of all queries."""
-    answers = navigator.candidates(prepare(QUERIES, metric), k, 1)
+    answers = navigator.candidates(navigator.points(prepare(QUERIES, metric)), k)
     return [sorted(rows.tolist()) for rows in answers]
 
 
@@ -184,7 +184,7 @@ def test_candidates_are_the_best_of_the_walk_in_all_components():
     projection = projection_of("euclidean")
     navigator = built("euclidean", projection)
     points = projection.points(QUERIES)
-    walk, _ = navigator.graph.search(points[:, : projection.walked], BEAM, 1)
+    walk, _ = navigator.graph.search(points[:, : projection.walked], BEAM)
     whole = projection.encode(VECTORS[:ROWS]) * projection.scale
     kept = K + max(RANKED_EXTRA, K // 4)
     for point, rows, got in zip(points, walk, found(navigator, "euclidean"), strict=True):
@@ -203,6 +203,6 @@ def test_one_query_is_as_many(case):
     metric, projection = case
     navigator = built(metric, projection)
     queries = prepare(QUERIES, metric)
-    together = [sorted(rows.tolist()) for rows in navigator.candidates(queries, K, 2)]
-    alone = [sorted(navigator.candidates(query[None], K, 1)[0].tolist()) for query in queries]
+    together = [sorted(rows.tolist()) for rows in navigator.candidates(navigator.points(queries), K)]
+    alone = [sorted(navigator.candidates(navigator.points(query[None]), K)[0].tolist()) for query in queries]
     assert together == alone == found(navigator, metric)
