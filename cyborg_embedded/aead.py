@@ -117,14 +117,16 @@ class Opener:
 
         As `open`. After a `TagMismatchError` `out` holds nothing that may be used.
         """
-        into = memoryview(out).cast("B")
-        if len(sealed) != len(into) + OVERHEAD:
-            raise TagMismatchError
         # As in `parts`, written out: this is the innermost loop of a cold query.
+        if type(out) is not memoryview or out.format != "B":
+            out = memoryview(out).cast("B")
+        if len(sealed) != len(out) + OVERHEAD:
+            raise TagMismatchError
+        nonce = bytes(sealed[:NONCE_BYTES])
         message = b"".join((sealed[NONCE_BYTES:-TAG_BYTES], tag))
-        first, second = bytes(sealed[:HALF]), bytes(sealed[HALF:NONCE_BYTES])
+        first = nonce[:HALF]
         aead = self._derived.get(first) or self._aead(first)
-        aead.decrypt_into(second, message, aad, into)
+        aead.decrypt_into(nonce[HALF:], message, aad, out)
 
 
 def parts(sealed: memoryview, tag: bytes) -> tuple[bytes, bytes]:

@@ -116,15 +116,16 @@ class ReadView:
         """`open_into` for several pages, with less around each of them."""
         get, tag, pack, kind_number = self._txn.get, self._tag, PAGE_KEY.pack, int(kind)
         open_into, index_id = self._cipher.opener.open_into, self._cipher.header.index_id
-        for number, out in zip(pages, outs, strict=True):
-            key = pack(kind_number, number)
-            sealed = get(key)
-            if sealed is None:
-                raise missing(kind, number)
-            try:
+        number = -1
+        try:
+            for number, out in zip(pages, outs, strict=True):
+                key = pack(kind_number, number)
+                sealed = get(key)
+                if sealed is None:
+                    raise missing(kind, number)
                 open_into(sealed, tag(kind, number), index_id + key, out)
-            except TagMismatchError:
-                raise damaged(kind, number) from None
+        except TagMismatchError:
+            raise damaged(kind, number) from None
 
     def _tag(self, kind: PageKind, number: int) -> bytes:
         return self.snapshot.tag(kind, number)

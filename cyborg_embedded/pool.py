@@ -37,12 +37,24 @@ class Frames:
     `partial` is `valid` of the groups that are neither empty nor full.
     """
 
-    __slots__ = ("flat", "matrix", "normed", "norms", "partial", "place", "slot", "used", "valid")
+    __slots__ = (
+        "flat",
+        "matrix",
+        "memory",
+        "normed",
+        "norms",
+        "partial",
+        "place",
+        "slot",
+        "used",
+        "valid",
+    )
 
     def __init__(self, layout: VectorLayout, groups: int) -> None:
         # Filled densely from the front: what is behind `used` takes no memory.
         self.matrix = np.empty((groups * layout.rows_per_page, layout.dimension), np.float32)
         self.flat = self.matrix.reshape(-1)
+        self.memory = memoryview(self.flat).cast("B")
         self.norms = np.empty(len(self.matrix), np.float32)
         self.place = np.full(len(self.matrix), -1)
         self.slot = np.zeros(groups, np.int64)
@@ -174,32 +186,39 @@ class VectorPool:
         return new
 
     def _fill(self, view: ReadView, frames: Frames, groups: list[int], wanted: list[int]) -> None:
-        layout, flat = self.layout, frames.flat
+        layout = self.layout
+        fresh: dict[int, int] = {}
         for group, count in zip(groups, wanted, strict=True):
-            if 0 < frames.valid[group] < count:
+            if not frames.valid[group]:
+                fresh[group] = count
+            elif frames.valid[group] < count:
                 self._add(view, frames, group, count)
-        counts = {g: c for g, c in zip(groups, wanted, strict=True) if frames.valid[g] < c}
-        fresh = list(counts)
-        floats, parts = layout.rows_per_page * layout.dimension, layout.pages_per_row
-        start, stop = frames.used * floats, (frames.used + len(fresh)) * floats
+        if not fresh:
+            return
+        size, parts = 4 * layout.rows_per_page * layout.dimension, layout.pages_per_row
+        first = frames.used * size
+        starts = range(first, first + len(fresh) * size, size)
         if parts == 1:
-            pages = fresh
-            places = [flat[place : place + floats] for place in range(start, stop, floats)]
+            pages = list(fresh)
+            places = [frames.memory[start : start + size] for start in starts]
         else:
             pages = [group * parts + part for group in fresh for part in range(parts)]
             spans = [layout.span(part) for part in range(parts)]
             places = [
-                flat[place:stop][span] for place in range(start, stop, floats) for span in spans
+                frames.memory[start + 4 * span.start : start + 4 * span.stop]
+                for start in starts
+                for span in spans
             ]
         view.open_each_into(PageKind.VECTORS, pages, places)
+        numbers, there = np.array(pages[::parts]) // parts, np.array(list(fresh.values()))
         slots = np.arange(frames.used, frames.used + len(fresh))
-        inside, there = np.arange(layout.rows_per_page), np.array(list(counts.values()), np.int64)
-        rows = slots[:, None] * layout.rows_per_page + inside
-        rows[inside >= there[:, None]] = -1
-        frames.place.reshape(-1, layout.rows_per_page)[fresh] = rows
-        frames.slot[fresh] = slots
-        frames.valid[fresh] = there
-        frames.partial.update({g: c for g, c in counts.items() if c < layout.rows_per_page})
+        frames.valid[numbers] = there
+        frames.slot[numbers] = slots
+        rows = slots[:, None] * layout.rows_per_page + np.arange(layout.rows_per_page)
+        if there.min() < layout.rows_per_page:
+            rows[np.arange(layout.rows_per_page) >= there[:, None]] = -1
+            frames.partial.update({g: c for g, c in fresh.items() if c < layout.rows_per_page})
+        frames.place.reshape(-1, layout.rows_per_page)[numbers] = rows
         frames.used += len(fresh)
 
     def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
