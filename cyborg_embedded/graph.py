@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Space = Literal["l2", "ip"]
     Memory = Callable[[int], NDArray[np.uint8]]
     PointBlocks = Callable[[Rows], Points]
-    PointStream = Callable[[Callable[[int, Points], None]], None]
+    Write = Callable[[Points], object]
+    PointStream = Callable[[Callable[[int, int, Write], None]], None]
 
 __all__ = ["Graph"]
 
@@ -163,7 +164,8 @@ class Graph:
         memory: Memory = new_memory,
     ) -> Graph:
         """The graph of checked `links`. `stream` hands over all points, a run of rows at a time,
-        on any thread. `memory` gives bytes to work in, until this returns.
+        on any thread: a first row, how many, and what writes their points (n, dimension) to where
+        they belong. `memory` gives bytes to work in, until this returns.
         """
         n, m = len(links.rows), links.m
         rows = links.rows.astype(np.int64)
@@ -174,13 +176,17 @@ class Graph:
         labels = rows.view(np.uint8).reshape(n, 8)
         floats = table[:, links_bytes : links_bytes + point_bytes].view(np.float32)
 
-        def take(first: int, points: Points) -> None:
+        def take(first: int, count: int, write: Write) -> None:
             # All of a row at once: memory is touched for the first time here, by all threads.
-            low, high = np.searchsorted(rows, (first, first + len(points)))
+            low, high = np.searchsorted(rows, (first, first + count))
             table[low:high, :links_bytes] = level0[low:high]
             table[low:high, links_bytes + point_bytes :] = labels[low:high]
-            whole = high - low == len(points)
-            floats[low:high] = points if whole else points[rows[low:high] - first]
+            if high - low == count:
+                write(floats[low:high])
+            else:
+                points = np.empty((count, dimension), np.float32)
+                write(points)
+                floats[low:high] = points[rows[low:high] - first]
 
         stream(take)
         state = {

@@ -154,7 +154,7 @@ class EncryptedIndex:
         float32 values as the metric defines them: `euclidean`, `squared_euclidean`, `cosine`
         (1 - cos), `inner_product` (-⟨q, x⟩). `ef` is the width of the beam of the walk through the
         graph, for experts: more finds more of the true neighbours and takes longer. The default
-        is 96, or twice top_k.
+        is 104, or twice top_k.
 
         Raises `InvalidInputError`.
         """

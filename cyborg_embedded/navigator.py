@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator"]
 
-BEAM = 96
+BEAM = 104
 """The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
 RANKED_EXTRA = 3
 """Candidates beyond k that are ranked by exact distance, at least."""
-REFINED = 4
+REFINED = 5
 """Candidates that are sorted by all components, for each that is ranked."""
 
 
@@ -97,14 +97,14 @@ class Navigator:
         projection, covered = saved.projection, saved.covered
         rest = empty_rest(projection, covered)
 
-        def stream(take: Callable[[int, Floats], None]) -> None:
+        def stream(take: Callable[[int, int, Callable[[Floats], object]], None]) -> None:
             def take_vectors(first: int, vectors: Floats) -> None:
-                take(first, prepare(vectors, metric))
+                take(first, len(vectors), lambda out: np.copyto(out, prepare(vectors, metric)))
 
             def take_codes(first: int, codes: Codes) -> None:
                 if projection is not None:
                     rest[first : first + len(codes)] = codes[:, projection.walked :]
-                    take(first, projection.decode(codes))
+                    take(first, len(codes), lambda out: projection.decode(codes, out))
 
             if projection is None:
                 stream_vectors(view, layout, covered, take_vectors)

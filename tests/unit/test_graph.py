@@ -32,7 +32,8 @@ def restored(graph, covered, space="l2", step=97):
 
     def stream(take):
         for first in range(0, covered, step):
-            take(first, POINTS[first : min(first + step, covered)])
+            part = POINTS[first : min(first + step, covered)]
+            take(first, len(part), lambda out, part=part: np.copyto(out, part))
 
     return Graph.restore(links, covered, stream, DIMENSION, space)
 
@@ -189,7 +190,7 @@ def test_rows_that_no_link_leads_to():
     links = built(np.arange(20), 20).links()
     level0 = np.zeros_like(links.level0)
     alone = dataclasses.replace(links, level0=level0, upper=np.zeros_like(links.upper))
-    graph = Graph.restore(alone, 20, lambda take: take(0, POINTS[:20]), DIMENSION, "l2")
+    graph = Graph.restore(alone, 20, lambda take: take(0, 20, lambda out: np.copyto(out, POINTS[:20])), DIMENSION, "l2")
     assert graph.search(QUERIES, 2) is None
     assert rows_of(graph, QUERIES, 1, beam=1).tolist() == [[links.entry]] * len(QUERIES)
 

@@ -219,7 +219,7 @@ for attempt in range(400):
         links = decode(bytes(data), 300)
     except IntegrityError:
         continue
-    graph = Graph.restore(links, 300, lambda take: take(0, points), 8, "l2")
+    graph = Graph.restore(links, 300, lambda take: take(0, len(points), lambda out: np.copyto(out, points)), 8, "l2")
     found = graph.search(points[:5], 10)
     assert found is None or found[0].max() < 300
     graph.bury(rows % 3 > 0)
