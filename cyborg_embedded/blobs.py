@@ -50,6 +50,7 @@ def load_blob(
         message = "there are more or fewer pages than there should be"
         raise IntegrityError(message, kind=kind.name, number=0)
     data = memory(length)
-    for page in range(pages):
-        view.open_into(kind, page, data[page * room : (page + 1) * room])
+    whole = memoryview(data)
+    places = [whole[start : start + room] for start in range(0, length, room)]
+    view.open_each_into(kind, list(range(pages)), places)
     return data

@@ -90,12 +90,15 @@ class VectorPool:
         """The vectors (n, dimension) of `rows`, in their order; a copy."""
         frames, total, per_page = self._frames, view.snapshot.root.rows, self.layout.rows_per_page
         # A page that has grown is compared with what was known of it before any row is used.
-        behind = frames.behind(total, per_page) if frames.partial else []
-        if len(frames.place) >= total and not behind:
+        missing = frames.behind(total, per_page) if frames.partial else []
+        if len(frames.place) >= total:
             places = frames.place.take(rows)
-            if not len(places) or places.min() >= 0:
+            absent = rows[places < 0]
+            if not missing and not len(absent):
                 return frames.matrix.take(places, axis=0)
-        frames = self._filled(view, np.append(rows // per_page, np.array(behind, np.int64)))
+        else:
+            absent = rows
+        frames = self._completed(view, missing + (absent // per_page).tolist())
         return frames.matrix.take(frames.place.take(rows), axis=0)
 
     def warm(self, view: ReadView) -> None:
@@ -159,11 +162,15 @@ class VectorPool:
         if last < len(frames.valid) and frames.valid[groups].min() == self.layout.rows_per_page:
             return frames
         wanted = self._wanted(view, groups)
-        if last >= len(frames.valid) or (frames.valid[groups] < wanted).any():
-            with self._filling:
-                frames = self._grown(last + 1)
-                missing = np.flatnonzero(frames.valid[groups] < wanted)
-                self._fill(view, frames, groups[missing].tolist(), wanted[missing].tolist())
+        if last < len(frames.valid) and not (frames.valid[groups] < wanted).any():
+            return frames
+        return self._completed(view, groups.tolist())
+
+    def _completed(self, view: ReadView, groups: list[int]) -> Frames:
+        """Frames with all rows of these groups, which may be there by now."""
+        with self._filling:
+            frames = self._grown(max(groups, default=-1) + 1)
+            self._fill(view, frames, groups)
         return frames
 
     def _grown(self, groups: int) -> Frames:
@@ -185,17 +192,19 @@ class VectorPool:
         self._frames = new
         return new
 
-    def _fill(self, view: ReadView, frames: Frames, groups: list[int], wanted: list[int]) -> None:
-        layout = self.layout
+    def _fill(self, view: ReadView, frames: Frames, groups: list[int]) -> None:
+        layout, total = self.layout, view.snapshot.root.rows
+        per_page, valid = layout.rows_per_page, frames.valid
         fresh: dict[int, int] = {}
-        for group, count in zip(groups, wanted, strict=True):
-            if not frames.valid[group]:
-                fresh[group] = count
-            elif frames.valid[group] < count:
-                self._add(view, frames, group, count)
+        for group in groups:
+            have, wanted = valid[group], min(per_page, total - group * per_page)
+            if not have:
+                fresh[group] = wanted
+            elif have < wanted:
+                self._add(view, frames, group, wanted)
         if not fresh:
             return
-        size, parts = 4 * layout.rows_per_page * layout.dimension, layout.pages_per_row
+        size, parts = 4 * per_page * layout.dimension, layout.pages_per_row
         first = frames.used * size
         starts = range(first, first + len(fresh) * size, size)
         if parts == 1:
@@ -210,16 +219,16 @@ class VectorPool:
                 for span in spans
             ]
         view.open_each_into(PageKind.VECTORS, pages, places)
-        numbers, there = np.array(pages[::parts]) // parts, np.array(list(fresh.values()))
-        slots = np.arange(frames.used, frames.used + len(fresh))
-        frames.valid[numbers] = there
-        frames.slot[numbers] = slots
-        rows = slots[:, None] * layout.rows_per_page + np.arange(layout.rows_per_page)
-        if there.min() < layout.rows_per_page:
-            rows[np.arange(layout.rows_per_page) >= there[:, None]] = -1
-            frames.partial.update({g: c for g, c in fresh.items() if c < layout.rows_per_page})
-        frames.place.reshape(-1, layout.rows_per_page)[numbers] = rows
-        frames.used += len(fresh)
+        numbers, there = np.array(list(fresh)), np.array(list(fresh.values()))
+        last = frames.used + len(fresh)
+        place = np.arange(frames.used * per_page, last * per_page).reshape(-1, per_page)
+        for short in np.flatnonzero(there < per_page).tolist():
+            place[short, there[short] :] = -1
+            frames.partial[int(numbers[short])] = int(there[short])
+        # Only now may others see them.
+        frames.slot[numbers], valid[numbers] = np.arange(frames.used, last), there
+        frames.place.reshape(-1, per_page)[numbers] = place
+        frames.used = last
 
     def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
         """Rows that were appended to a page that is there already."""

@@ -190,7 +190,13 @@ def test_rows_that_no_link_leads_to():
     links = built(np.arange(20), 20).links()
     level0 = np.zeros_like(links.level0)
     alone = dataclasses.replace(links, level0=level0, upper=np.zeros_like(links.upper))
-    graph = Graph.restore(alone, 20, lambda take: take(0, 20, lambda out: np.copyto(out, POINTS[:20])), DIMENSION, "l2")
+    graph = Graph.restore(
+        alone,
+        20,
+        lambda take: take(0, 20, lambda out: np.copyto(out, POINTS[:20])),
+        DIMENSION,
+        "l2",
+    )
     assert graph.search(QUERIES, 2) is None
     assert rows_of(graph, QUERIES, 1, beam=1).tolist() == [[links.entry]] * len(QUERIES)
 

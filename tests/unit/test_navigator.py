@@ -203,6 +203,11 @@ def test_one_query_is_as_many(case):
     metric, projection = case
     navigator = built(metric, projection)
     queries = prepare(QUERIES, metric)
-    together = [sorted(rows.tolist()) for rows in navigator.candidates(navigator.points(queries), K)]
-    alone = [sorted(navigator.candidates(navigator.points(query[None]), K)[0].tolist()) for query in queries]
+    together = [
+        sorted(rows.tolist()) for rows in navigator.candidates(navigator.points(queries), K)
+    ]
+    alone = [
+        sorted(navigator.candidates(navigator.points(query[None]), K)[0].tolist())
+        for query in queries
+    ]
     assert together == alone == found(navigator, metric)
