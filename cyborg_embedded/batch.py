@@ -32,6 +32,7 @@ __all__ = [
     "batch_from_items",
     "check_count",
     "check_dimension",
+    "check_effort",
     "check_ids",
     "check_queries",
     "check_vectors",
@@ -201,3 +202,18 @@ def check_count(count: object, name: str) -> int:
         message = f"{name} must be a whole number of at least 1"
         raise InvalidInputError(message)
     return int(count)
+
+
+def check_effort(ef: object, recall: object) -> tuple[int | None, float | None]:
+    """The effort of a query: at most one of its two forms."""
+    if ef is not None and recall is not None:
+        message = "ef and recall exclude each other"
+        raise InvalidInputError(message)
+    if recall is None:
+        return None if ef is None else check_count(ef, "ef"), None
+    number = isinstance(recall, (int, float, np.integer, np.floating))
+    share = float(recall) if number and not isinstance(recall, bool) else 0.0  # type: ignore[arg-type]
+    if not 0 < share <= 1:
+        message = "recall must be a number above 0, and 1 at most"
+        raise InvalidInputError(message)
+    return None, share

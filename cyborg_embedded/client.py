@@ -7,11 +7,19 @@ import os
 from typing import TYPE_CHECKING, TypedDict
 
 from cyborg_embedded import registry
+from cyborg_embedded.background import Indexing
 from cyborg_embedded.errors import ClosedError, InvalidInputError, RollbackError
 from cyborg_embedded.folder import Folder
 from cyborg_embedded.index import EncryptedIndex
 from cyborg_embedded.keys import generate_index_key, parse_index_key
-from cyborg_embedded.model import FORMAT_VERSION, MAX_DIMENSION, METRICS, Metric
+from cyborg_embedded.model import (
+    FORMAT_VERSION,
+    INDEXING_MODES,
+    MAX_DIMENSION,
+    METRICS,
+    IndexingMode,
+    Metric,
+)
 from cyborg_embedded.names import check_name
 from cyborg_embedded.root import Root
 from cyborg_embedded.savedkey import load_saved_key, save_key
@@ -77,12 +85,14 @@ class Client:
         dimension: int | None = None,
         metric: Metric = "euclidean",
         kms_name: str | None = None,
+        indexing: IndexingMode = "background",
         lock_timeout: float = 10.0,
     ) -> EncryptedIndex:
         """Make an index and open it.
 
         `index_key` is 32 bytes, or 64 hex characters. `dimension` is 1 to 16,384, or None: then
-        the first upsert sets it. The index is there, whole, or not at all.
+        the first upsert sets it. `indexing` as in `load_index`. The index is there, whole, or not
+        at all.
 
         Raises `InvalidInputError`, `KeyRequiredError`, `IndexExistsError`, `ReadOnlyError`,
         `StorageFullError`, `LockedError`.
@@ -100,11 +110,12 @@ class Client:
         ):
             message = f"dimension must be a whole number from 1 to {MAX_DIMENSION}, or None"
             raise InvalidInputError(message)
+        check_indexing(indexing)
         timeout = check_timeout(lock_timeout)
         root = Root(sequence=1, metric=metric, dimension=dimension or 0)
         with self._folder.creating(name, timeout=timeout) as path:
             PageStore.create(path, key, root)
-        return self.load_index(name, index_key=key, lock_timeout=lock_timeout)
+        return self.load_index(name, index_key=key, indexing=indexing, lock_timeout=lock_timeout)
 
     def load_index(
         self,
@@ -113,6 +124,7 @@ class Client:
         index_key: bytes | bytearray | str | None = None,
         read_only: bool = False,
         cache_bytes: int | None = None,
+        indexing: IndexingMode = "background",
         lock_timeout: float = 10.0,
         min_sequence: int | None = None,
     ) -> EncryptedIndex:
@@ -122,8 +134,10 @@ class Client:
         may stay decrypted in memory: None for all that were used; a number for as many, the least
         recently used dropped first; 0 for none, so that only the vectors that a running query
         ranks are ever in plaintext, and are overwritten after it. 0 is refused for an index whose
-        graph holds the vectors themselves (few dimensions; `inner_product`). `lock_timeout` is how
-        many seconds a call waits for a lock that somebody else holds. `min_sequence` is an
+        graph holds the vectors themselves (few dimensions; `inner_product`). `indexing` says when
+        items are brought into the graph, once there are many: by a thread in the `background`,
+        `inline` with each upsert, or by `optimize` alone (`manual`). `lock_timeout` is how many
+        seconds a call waits for a lock that somebody else holds. `min_sequence` is an
         `index.sequence` that the application remembers: an older index is a `RollbackError`.
 
         Raises `InvalidInputError`, `KeyRequiredError`, `IndexNotFoundError`, `WrongKeyError`
@@ -135,6 +149,7 @@ class Client:
         timeout = check_timeout(lock_timeout)
         check_whole(min_sequence, "min_sequence")
         check_whole(cache_bytes, "cache_bytes")
+        check_indexing(indexing)
         store = PageStore.open(self._folder.find(name), key, timeout=timeout)
         session = Session(
             store, lock_timeout=timeout, read_only=bool(read_only), cache_bytes=cache_bytes
@@ -152,7 +167,10 @@ class Client:
         except BaseException:
             session.close()
             raise
-        return EncryptedIndex(check_name(name), session)
+        work = Indexing(session, "manual" if read_only else indexing)
+        index = EncryptedIndex(check_name(name), session, work)
+        work.look()
+        return index
 
     def list_indexes(self) -> list[str]:
         """The names of the indexes in the folder, sorted. Needs no key."""
@@ -232,6 +250,13 @@ def check_whole(value: object, name: str) -> None:
     """A whole number of at least 0, or None. Raises `InvalidInputError`."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         message = f"{name} must be a whole number of at least 0, or None"
+        raise InvalidInputError(message)
+
+
+def check_indexing(indexing: object) -> None:
+    """Refuse what is no mode of indexing."""
+    if indexing not in INDEXING_MODES:
+        message = f"indexing must be one of {', '.join(INDEXING_MODES)}"
         raise InvalidInputError(message)
 
 

@@ -8,7 +8,6 @@ given was authenticated and checked before (links.py).
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Literal
 
 import hnswlib
@@ -16,6 +15,7 @@ import numpy as np
 
 from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.links import Links, level_of_lists
+from cyborg_embedded.locks import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Points = NDArray[np.float32]
     Space = Literal["l2", "ip"]
     Memory = Callable[[int], NDArray[np.uint8]]
-    PointBlocks = Callable[[Rows], Points]
     Write = Callable[[Points], object]
     PointStream = Callable[[Callable[[int, int, Write], None]], None]
 
@@ -34,7 +33,6 @@ __all__ = ["Graph"]
 
 M = 16
 EF_CONSTRUCTION = 200
-BLOCK_ROWS = 8192
 COUNT_BITS = np.uint32(0xFFFF)
 """hnswlib keeps its mark of a deleted node in the high half of a level-0 count."""
 
@@ -42,96 +40,85 @@ COUNT_BITS = np.uint32(0xFFFF)
 class Graph:
     """An HNSW graph over the points of some rows, for all threads of a handle.
 
-    Rows are only ever added to a copy. Burying a row sets one byte that searches read, so the two
-    may overlap: a search then may or may not return the row, and `hidden` tells which it may miss.
+    Rows are only ever added, in steps that searches wait for. Rows that have died stay in it: who
+    searches leaves them out.
     """
 
     def __init__(self, index: hnswlib.Index, rows: Rows, covered: int) -> None:
         self._index = index
-        self._rows = np.sort(rows)
-        self._buried = np.zeros(len(rows), np.bool_)
-        self.buried = 0
-        """How many of its rows have been deleted since it was made."""
-        self._marking = threading.Lock()
+        self._rows = [rows]
+        self._count = len(rows)
+        self._room = index.get_max_elements()
+        self._gate = Gate()
         self.covered = covered
-        """Every row below this that was alive when the graph was made is in it."""
+        """Every row below this that was alive when the graph was made, or grew, is in it."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
+
+    @property
+    def rows(self) -> Rows:
+        """Its rows, in ascending order."""
+        if len(self._rows) > 1:
+            self._rows = [np.sort(np.concatenate(self._rows))]
+        return self._rows[0]
 
     @classmethod
-    def build(
-        cls, rows: Rows, covered: int, points: PointBlocks, dimension: int, space: Space
-    ) -> Graph:
-        """A new graph over `rows` (at least one). `points` gives the points (n, dimension) of a
-        part of them.
-        """
+    def empty(cls, room: int, dimension: int, space: Space) -> Graph:
+        """A graph without rows, with room for some."""
         index = hnswlib.Index(space, dimension)
-        index.init_index(max_elements=len(rows), M=M, ef_construction=EF_CONSTRUCTION)
+        index.init_index(max_elements=max(1, room), M=M, ef_construction=EF_CONSTRUCTION)
         index.set_ef(1)
-        add_in_blocks(index, rows, points)
-        return cls(index, rows, covered)
+        return cls(index, np.empty(0, np.int64), 0)
 
-    def extended(self, rows: Rows, covered: int, points: PointBlocks) -> Graph:
-        """A copy of this graph with more rows. This one stays as it is, and in use."""
-        with self._marking:
-            state = self._index.__getstate__()[0]
-            buried = self._rows[self._buried]
-        room = len(self._rows) + len(rows)
-        levels = np.zeros(room, np.int32)
-        levels[: len(self._rows)] = state["element_levels"][: len(self._rows)]
-        # hnswlib starts its level generator anew from the seed on restoring: another seed.
-        state.update(max_elements=room, element_levels=levels, seed=covered)
-        index = hnswlib.Index(params=state)
-        index.set_ef(1)
-        del state
-        add_in_blocks(index, rows, points)
-        graph = Graph(index, np.concatenate((self._rows, rows)), covered)
-        # Marks came along with the copy.
-        graph._buried[np.searchsorted(graph._rows, buried)] = True
-        graph.buried = len(buried)
-        return graph
+    def add(self, rows: Rows, covered: int, points: Points, threads: int) -> None:
+        """Add rows that it does not have, and their points (n, dimension).
 
-    def bury(self, alive: NDArray[np.bool_]) -> None:
-        """Never return rows again that are not `alive` (indexed by row)."""
-        with self._marking:
-            dead = ~alive[self._rows]
-            for place in np.flatnonzero(dead & ~self._buried).tolist():
-                # Noted before it is marked, so that `hidden`, asked after a search, names it.
-                self._buried[place] = True
-                self.buried += 1
-                self._index.mark_deleted(int(self._rows[place]))
+        One thread at a time. Searches wait meanwhile.
+        """
+        with self._gate.exclusive():
+            wanted = self._count + len(rows)
+            if wanted > self._room:
+                # A quarter more than needed, so that a growing graph is moved O(log n) times.
+                self._room = wanted + wanted // 4
+                self._index.resize_index(self._room)
+            if len(rows):
+                self._index.add_items(points, rows, num_threads=threads)
+                self._rows.append(rows)
+            self._count, self.covered = wanted, covered
 
-    def hidden(self, alive: NDArray[np.bool_]) -> Rows:
-        """Rows that are no longer returned although they are `alive` to the one who asks."""
-        buried = self._rows[self._buried]
-        return buried[alive[buried]]
-
-    def search(self, queries: Points, beam: int) -> tuple[Rows, Points] | None:
+    def search(self, queries: Points, beam: int) -> tuple[Rows, Points, int] | None:
         """What a walk with a beam of this width ends with: rows and their distances in hnswlib's
-        terms, both (m, min(beam, live rows)), nearest first.
+        terms, both (m, min(beam, rows)), nearest first; and how far the graph reached then.
 
         None where the graph does not lead to as many rows; the caller then searches exactly. Works
         on the calling thread alone, without the GIL.
         """
-        wanted = min(beam, len(self._rows) - self.buried)
-        if not wanted:
-            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+        self._gate.enter()
         try:
             # hnswlib's beam is the larger of ef, which is 1 here, and the number of rows asked
             # for: so each query has its own, and nothing is set that another thread would see.
-            labels, distances = self._index.knn_query(queries, wanted, num_threads=1)
+            labels, distances = self._index.knn_query(
+                queries, min(beam, self._count), num_threads=1
+            )
         except RuntimeError:
             # It raises where it finds fewer.
             return None
-        return labels.view(np.int64), distances
+        else:
+            return labels.view(np.int64), distances, self.covered
+        finally:
+            self._gate.leave()
 
-    def links(self) -> Links:
-        """What of the graph is to be saved: nodes renumbered in the order of their rows."""
-        state = self._index.__getstate__()[0]
-        n, m = len(self._rows), int(state["M"])
+    def links(self) -> tuple[Links, int]:
+        """What of the graph is to be saved, nodes renumbered in the order of their rows; and how
+        far it reaches.
+        """
+        with self._gate.shared():
+            state = self._index.__getstate__()[0]
+            rows, covered = self.rows, self.covered
+        n, m = len(rows), int(state["M"])
         size, label_at = int(state["size_data_per_element"]), int(state["label_offset"])
-        table = state["data_level0"].view(np.uint8).reshape(n, size)
+        table = state["data_level0"].view(np.uint8).reshape(-1, size)[:n]
         order = np.argsort(np.ascontiguousarray(table[:, label_at:]).view(np.uint64).ravel())
         new_number = np.empty(n, np.uint32)
         new_number[order] = np.arange(n, dtype=np.uint32)
@@ -142,16 +129,17 @@ class Graph:
         levels = old_levels[order]
         first = np.repeat(starts[order], levels)
         upper = lists[first + level_of_lists(levels.astype(np.uint8)) - 1] if len(lists) else lists
-        return Links(
+        links = Links(
             m,
             int(state["ef_construction"]),
             int(state["max_level"]),
             int(new_number[int(state["enterpoint_node"])]),
-            self._rows.astype(np.uint32),
+            rows.astype(np.uint32),
             levels.astype(np.uint8),
             renumbered(level0, new_number),
             renumbered(upper, new_number),
         )
+        return links, covered
 
     @classmethod
     def restore(
@@ -221,7 +209,8 @@ class Graph:
             "data_level0": table.reshape(-1).view(np.int8),
             "link_lists": np.ascontiguousarray(links.upper).reshape(-1).view(np.int8),
         }
-        return cls(hnswlib.Index(params=state), rows, covered)
+        index = hnswlib.Index(params=state)
+        return cls(index, rows, covered)
 
 
 def renumbered(lists: NDArray[np.uint32], new_number: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -230,10 +219,3 @@ def renumbered(lists: NDArray[np.uint32], new_number: NDArray[np.uint32]) -> NDA
     used = np.arange(lists.shape[1] - 1) < counts
     links = np.where(used, new_number[np.where(used, lists[:, 1:], 0)], 0)
     return np.concatenate((counts, links), axis=1).astype(np.uint32)
-
-
-def add_in_blocks(index: hnswlib.Index, rows: Rows, points: PointBlocks) -> None:
-    """Add rows a block at a time, on all cores."""
-    for start in range(0, len(rows), BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
-        index.add_items(points(block), block)

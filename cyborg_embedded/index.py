@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import numpy as np
 
 from cyborg_embedded import rows as item_rows
 from cyborg_embedded.batch import (
-    as_queries,
     batch_from_arrays,
     batch_from_items,
-    check_count,
     check_dimension,
     check_ids,
-    check_queries,
     check_vectors,
 )
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.ids import ABSENT
-from cyborg_embedded.indexer import optimize
-from cyborg_embedded.model import FORMAT_VERSION
+from cyborg_embedded.queries import Asked, query_arrays, query_results
 from cyborg_embedded.results import (
     IndexDescription,
     Item,
     check_include,
     describe_rows,
+    describe_state,
 )
-from cyborg_embedded.search import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
 
+    from cyborg_embedded.background import Indexing
     from cyborg_embedded.model import Metric
     from cyborg_embedded.session import Session
 
 __all__ = ["EncryptedIndex"]
 
 ITEM_FIELDS = frozenset({"vector", "metadata", "contents"})
-RESULT_FIELDS = ITEM_FIELDS | {"distance"}
 
 
 class EncryptedIndex:
@@ -56,9 +51,12 @@ class EncryptedIndex:
     `IntegrityError` or `RollbackError` where the file is not what was written.
     """
 
-    def __init__(self, name: str, session: Session) -> None:
+    def __init__(self, name: str, session: Session, indexing: Indexing) -> None:
         self._name = name
         self._session = session
+        self._indexing = indexing
+        # An index that is dropped without being closed takes its thread along.
+        weakref.finalize(self, indexing.forsake).atexit = False
 
     @property
     def name(self) -> str:
@@ -118,6 +116,7 @@ class EncryptedIndex:
         Raises `InvalidInputError` (nothing is written, the message names the item), `LockedError`,
         `ReadOnlyError`, `StorageFullError`.
         """
+        self._indexing.raise_failure()
         if vectors is None:
             if metadata is not None or contents is not None:
                 message = "metadata and contents go inside the items, or beside ids and vectors"
@@ -133,6 +132,7 @@ class EncryptedIndex:
         check_vectors(batch.vectors, root.metric)
         ids_known = self._session.ids
         self._session.write(lambda view, state: item_rows.upsert(view, state, ids_known, batch))
+        self._indexing.look()
 
     def query(
         self,
@@ -142,6 +142,7 @@ class EncryptedIndex:
         filters: Any = None,
         include: Iterable[str] = ("distance", "metadata"),
         ef: int | None = None,
+        recall: float | None = None,
     ) -> list[Any]:
         """The `top_k` items nearest to each query, nearest first, ties by id.
 
@@ -152,26 +153,19 @@ class EncryptedIndex:
         A result is a dict with `id` and what `include` names of `distance`, `metadata`,
         `contents`, `vector`. There are min(top_k, len(index)) of them, always. Distances are
         float32 values as the metric defines them: `euclidean`, `squared_euclidean`, `cosine`
-        (1 - cos), `inner_product` (-⟨q, x⟩). `ef` is the width of the beam of the walk through the
-        graph, for experts: more finds more of the true neighbours and takes longer. The default
-        is 104, or twice top_k.
+        (1 - cos), `inner_product` (-⟨q, x⟩).
+
+        `recall`, above 0 and up to 1, is the share of the true nearest that are to be found: the
+        effort for it was measured on the index's own items when the graph was made; 1 is an exact
+        scan. Queries that are unlike the items find somewhat less. `ef` is the effort itself, for
+        experts: the width of the beam of the walk through the graph. The default is 104, or twice
+        top_k.
 
         Raises `InvalidInputError`.
         """
-        k, beam = check_count(top_k, "top_k"), None if ef is None else check_count(ef, "ef")
-        wanted = check_include(include, RESULT_FIELDS)
-        refuse_filters(filters)
-        queries, single = as_queries(query_vectors)
-        with self._session.read() as (state, view):
-            root, items = state.root, self._session.items
-            check_queries(queries, root.dimension, root.metric)
-            rows, distances = nearest(state, view, partial(items.ids, view), queries, k, beam)
-            results = describe_rows(view, state, items, rows.ravel().tolist(), wanted)
-        if "distance" in wanted:
-            for result, distance in zip(results, distances.ravel().tolist(), strict=True):
-                result["distance"] = distance
-        n = rows.shape[1]
-        return results if single else [results[i * n : i * n + n] for i in range(len(rows))]
+        self._indexing.raise_failure()
+        asked = Asked.of(top_k, filters, ef, recall)
+        return query_results(self._session, query_vectors, asked, include)
 
     def query_arrays(
         self,
@@ -180,25 +174,18 @@ class EncryptedIndex:
         top_k: int = 10,
         filters: None = None,
         ef: int | None = None,
+        recall: float | None = None,
     ) -> tuple[list[Any], NDArray[np.float32]]:
         """What `query` finds, as ids and distances without a dict for each.
 
         One vector (dimension,) gives a list of n ids and an array (n,), a matrix (m, dimension) m
-        lists of n ids and an array (m, n), float32; n = min(top_k, len(index)). `ef` as in `query`.
+        lists of n ids and an array (m, n), float32; n = min(top_k, len(index)). `ef` and
+        `recall` as in `query`.
         Raises `InvalidInputError`.
         """
-        k, beam = check_count(top_k, "top_k"), None if ef is None else check_count(ef, "ef")
-        refuse_filters(filters)
-        queries, single = as_queries(query_vectors)
-        with self._session.read() as (state, view):
-            root, items = state.root, self._session.items
-            check_queries(queries, root.dimension, root.metric)
-            rows, distances = nearest(state, view, partial(items.ids, view), queries, k, beam)
-            ids = items.ids(view, rows.ravel().tolist())
-        if single:
-            return ids, distances[0]
-        n = rows.shape[1]
-        return [ids[i * n : i * n + n] for i in range(len(rows))], distances
+        self._indexing.raise_failure()
+        asked = Asked.of(top_k, filters, ef, recall)
+        return query_arrays(self._session, query_vectors, asked)
 
     def get(
         self,
@@ -229,26 +216,49 @@ class EncryptedIndex:
         Returns how many items were deleted. Raises `InvalidInputError`, `LockedError`,
         `ReadOnlyError`, `StorageFullError`.
         """
+        self._indexing.raise_failure()
         encoded = list(dict.fromkeys(check_ids(ids)))
         ids_known = self._session.ids
-        return self._session.write(
+        deleted = self._session.write(
             lambda view, state: item_rows.delete(view, state, ids_known, encoded)
         )
+        self._indexing.look()
+        return deleted
 
     def list_ids(self) -> list[str]:
         """The ids of all items, in the order in which their vectors were first written."""
         with self._session.read() as (state, view):
             return self._session.items.ids(view, np.flatnonzero(state.alive).tolist())
 
-    def optimize(self) -> None:
-        """Bring every item into the HNSW graph, and save it; without it, queries scan.
+    def optimize(self, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Bring every item into the HNSW graph, and save it; items that are not in it are scanned.
 
         Reads and writes go on meanwhile. Returns when every item that was there when it was called
-        is in the graph. An index of few dimensions or rows has a graph over the vectors
-        themselves; a handle with `cache_bytes=0` makes none then. Raises `LockedError`,
+        is in the graph; deleted ones leave it when they are many. `progress` is called with the
+        numbers of items done and to do. An index of few dimensions or rows has a graph over the
+        vectors themselves; a handle with `cache_bytes=0` makes none then. Raises `LockedError`,
         `ReadOnlyError`, `StorageFullError`.
         """
-        optimize(self._session)
+        self._indexing.raise_failure()
+        self._indexing.optimize(progress)
+
+    def train(self, **_: object) -> None:
+        """`optimize`, by the name that CyborgDB has for it; its parameters are not needed here."""
+        self.optimize()
+
+    def is_trained(self) -> bool:
+        """Whether there is a graph."""
+        with self._session.read() as (state, _):
+            return state.navigator.known is not None or state.root.graph is not None
+
+    def is_training(self) -> bool:
+        """Whether items are being brought into the graph now, by a thread of this handle."""
+        return self._indexing.busy
+
+    @property
+    def training_state(self) -> Literal["idle", "training"]:
+        """`is_training` as a word."""
+        return "training" if self._indexing.busy else "idle"
 
     def warm(self) -> None:
         """Load what queries need, ahead of the first: the graph, and as many vectors as
@@ -263,25 +273,17 @@ class EncryptedIndex:
         """What the index holds and how. See `IndexDescription`."""
         store = self._session.store
         with self._session.read() as (state, _):
-            root = state.root
-        covered = 0 if root.graph is None or state.navigator.damaged else root.graph.rows
-        return {
-            "name": self._name,
-            "dimension": root.dimension or None,
-            "metric": root.metric,
-            "rows": root.live,
-            "indexed_rows": int(state.alive[:covered].sum()),
-            "deleted_rows": root.rows - root.live,
-            "sequence": root.sequence,
-            "index_id": store.header.index_id.hex(),
-            "format_version": FORMAT_VERSION,
-            "page_size": store.header.page_size,
-            "file_bytes": os.stat(store.environment.path).st_size,
-        }
+            return describe_state(self._name, store, state)
 
     def close(self) -> None:
-        """Close the index: forget its keys and what was decrypted. Closing again does nothing."""
-        self._session.close()
+        """Close the index: forget its keys and what was decrypted. Closing again does nothing.
+
+        A graph that has grown much since it was saved is saved first.
+        """
+        try:
+            self._indexing.close()
+        finally:
+            self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -301,10 +303,3 @@ class EncryptedIndex:
     def __reduce__(self) -> NoReturn:
         message = "an EncryptedIndex holds keys and cannot be pickled or copied; open it again"
         raise TypeError(message)
-
-
-def refuse_filters(filters: object) -> None:
-    """Filters are still to come; silence would be worse than an error."""
-    if filters is not None:
-        message = "filters are not implemented yet"
-        raise NotImplementedError(message)

@@ -1,23 +1,32 @@
-"""What brings rows into the graph, and the graph into the file."""
+"""What brings rows into the graph, and the graph into the file.
+
+A few new rows are added to the graph in use, in steps short enough for queries to wait for; where
+many are to come, or many have died, a new graph is made beside it and takes its place.
+"""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.distance import prepare
+from cyborg_embedded.effort import MEASURED_K, Efforts, held_back, measure
 from cyborg_embedded.navigation import drop_graph, rows_per_page, save_graph
 from cyborg_embedded.navigator import Navigator
-from cyborg_embedded.projection import SAMPLE_ROWS, Projection, choose_projection
-from cyborg_embedded.state import DERIVED
+from cyborg_embedded.projection import SAMPLE_ROWS, Projection, choose_projection, has_drifted
+from cyborg_embedded.search import nearest
+from cyborg_embedded.state import DERIVED, NavigatorSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.navigation import SavedGraph
     from cyborg_embedded.pages import WriteView
     from cyborg_embedded.session import Session
     from cyborg_embedded.state import State
@@ -26,45 +35,199 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Vectors = NDArray[np.float32]
 
-__all__ = ["optimize"]
+__all__ = ["Job", "StoppedError", "cores", "is_due", "optimize", "save_if_it_pays"]
 
+FIRST_ROWS = 8192
+"""Live rows from which on a graph is worth its while: fewer are scanned in less than a walk takes
+to pay."""
+TAIL_ROWS = 1024
+"""Rows beside the graph that are worth bringing into it."""
 REBUILD_SHARE = 0.1
-"""The share of deleted rows in a graph from which on it is built anew, without them."""
+"""The share of deleted rows in a graph from which on it is made anew, without them."""
+UNSAVED_SHARE = 0.125
+"""The share of a graph's rows that the one in the file may lack, and still not be replaced."""
+BLOCK_ROWS = 1024
+STEP_ROWS = 32
+"""Rows added to a graph in use while queries wait: about 10 ms."""
 CODES_AT_ONCE = 8192
 
 
-def optimize(session: Session) -> None:
-    """Bring every row that is live now into the graph, and save it.
+class StoppedError(Exception):
+    """A job was told to stop. Nothing is lost: the rows are where they were."""
 
-    Other threads and processes go on reading and writing meanwhile: the graph is built beside the
-    one in use, and the writer's lock is held only to save it.
+
+@dataclass(slots=True)
+class Job:
+    """How one run goes about it, and how far it is."""
+
+    threads: int
+    """On how many threads rows are added; may change meanwhile."""
+    stopping: Callable[[], bool] = lambda: False
+    report: Callable[[int, int], None] | None = None
+    """Told of rows done and rows to do."""
+
+    def went(self, done: int, total: int) -> None:
+        """Say how far it is. Raises `StoppedError`."""
+        if self.report is not None:
+            self.report(done, total)
+        if self.stopping():
+            raise StoppedError
+
+
+def cores() -> int:
+    """How many threads can work at once."""
+    return os.cpu_count() or 1
+
+
+def is_due(state: State) -> bool:
+    """Whether there is enough to do for the graph to be brought up to the rows of `state`."""
+    navigator, record = state.navigator.known, state.root.graph
+    if navigator is None and record is None:
+        return state.root.live >= FIRST_ROWS
+    covered = navigator.graph.covered if navigator is not None else record.rows if record else 0
+    return state.root.rows - covered >= TAIL_ROWS or state.deaths > REBUILD_SHARE * covered
+
+
+def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
+    """Bring every row that is live now into the graph, and the graph into the file, if it is not
+    there already and, unless `always_save`, if that pays.
+
+    Other threads and processes go on reading and writing meanwhile; the writer's lock is held only
+    to save. One thread of a handle at a time. Raises `StoppedError`, `LockedError`,
+    `StorageFullError`.
     """
     with session.read() as (state, view):
         navigator = state.navigator.get(view, state)
     if not state.root.live:
         if state.root.graph is not None:
             session.write(lambda view, _: drop_graph(view))
+        state.navigator.adopt(None)
         return
-    made = next_navigator(session, state, navigator)
-    if made is None:
-        return
-    first = 0
-    if navigator is not None and navigator.projection is made.projection:
-        first = navigator.graph.covered
-    if not save(session, state, made, first):
+    made = brought_up(session, state, navigator, job)
+    if made is not None and (pays(made) or (always_save and not is_saved(session, made))):
+        save(session, state, made)
+
+
+def save_if_it_pays(session: Session) -> None:
+    """Save the graph in memory if the one in the file lacks much of it."""
+    state = session.state
+    navigator = None if state is None else state.navigator.known
+    if state is not None and navigator is not None and pays(navigator):
+        save(session, state, navigator)
+
+
+def is_saved(session: Session, navigator: Navigator) -> bool:
+    """Whether the graph in the file is this one, as it is."""
+    with session.read() as (state, _):
+        return navigator.saved == (derived_tags(state), navigator.graph.covered)
+
+
+def pays(navigator: Navigator) -> bool:
+    """Whether the file lacks enough of the graph for saving it to pay."""
+    covered = navigator.graph.covered
+    saved = navigator.saved[1] if navigator.saved is not None else 0
+    return covered - saved >= max(TAIL_ROWS, UNSAVED_SHARE * covered)
+
+
+def brought_up(
+    session: Session, state: State, navigator: Navigator | None, job: Job
+) -> Navigator | None:
+    """A navigator in use that has all live rows of `state`; None if there is to be none."""
+    if navigator is not None:
+        graph = navigator.graph
+        fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
+        dead = len(graph) - int(state.alive[graph.rows[graph.rows < state.root.rows]].sum())
+        few = dead <= REBUILD_SHARE * len(graph) and len(fresh) <= len(graph)
+        if few and not (len(fresh) and drifted(session, state, navigator)):
+            grow(session, state, navigator, fresh, job)
+            return navigator
+    made = rebuilt(session, state, job)
+    if made is not None:
+        with session.read() as (newest, _):
+            newest.navigator.adopt(made)
+    return made
+
+
+def drifted(session: Session, state: State, navigator: Navigator) -> bool:
+    """Whether the rows have become such that the projection no longer finds their neighbours."""
+    if navigator.projection is None:
+        return False
+    return has_drifted(navigator.projection, sample_of(session, state))
+
+
+def grow(session: Session, state: State, navigator: Navigator, fresh: Rows, job: Job) -> None:
+    """Add rows to the graph in use."""
+    vectors, metric = vectors_of(session), state.root.metric
+    navigator.deaths = max(navigator.deaths, state.deaths)
+    for start in range(0, len(fresh), BLOCK_ROWS):
+        job.went(start, len(fresh))
+        rows = fresh[start : start + BLOCK_ROWS]
+        covered = int(rows[-1]) + 1 if start + BLOCK_ROWS < len(fresh) else state.root.rows
+        navigator.add(rows, covered, vectors(rows), metric, job.threads, STEP_ROWS * job.threads)
+    job.went(len(fresh), len(fresh))
+
+
+def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
+    """A new navigator over all live rows of `state`."""
+    root, vectors = state.root, vectors_of(session)
+    rows = np.flatnonzero(state.alive)
+    projection = None
+    if root.metric != "inner_product":
+        projection = choose_projection(sample_of(session, state))
+    if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
+        projection = None
+    if projection is None and state.pool is not None and state.pool.sealed:
+        return None
+    navigator = Navigator.empty(len(rows), root.rows, projection, root.dimension, root.metric)
+    navigator.deaths = state.deaths
+    held = held_back(rows)
+    most = rows[~held]
+    for start in range(0, len(most), BLOCK_ROWS):
+        job.went(start, len(rows))
+        block = most[start : start + BLOCK_ROWS]
+        navigator.add(block, root.rows, vectors(block), root.metric, job.threads, BLOCK_ROWS)
+    navigator.efforts = efforts_of(session, state, navigator, rows[held])
+    navigator.add(rows[held], root.rows, vectors(rows[held]), root.metric, job.threads, BLOCK_ROWS)
+    job.went(len(rows), len(rows))
+    return navigator
+
+
+def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows) -> Efforts:
+    """What walks of different widths through a new graph find for rows that are not in it."""
+    alive = state.alive.copy()
+    alive[held] = False
+    queries = vectors_of(session)(held)
+    with session.read() as (_, view):
+
+        def found(navigator: Navigator | None, beam: int | None) -> Rows:
+            slot = NavigatorSlot()
+            slot.adopt(navigator)
+            without = replace(state, alive=alive, navigator=slot)
+            return nearest(without, view, lambda rows: [""] * len(rows), queries, k, beam)[0]
+
+        k = min(MEASURED_K, int(alive.sum()))
+        if k < MEASURED_K or not len(held):
+            return ()
+        return measure(found(None, None), lambda beam: found(navigator, beam))
+
+
+def save(session: Session, state: State, navigator: Navigator) -> None:
+    """Save a navigator over rows of `state`."""
+    if navigator.saved is None or not save_from(session, state, navigator, navigator.saved[1]):
         # Another handle has saved one in between: its codes are not to be built on.
-        save(session, state, made, 0)
+        save_from(session, state, navigator, 0)
 
 
-def save(session: Session, state: State, made: Navigator, first: int) -> bool:
-    """Save a navigator over the rows of `state`, of which those below `first` have their codes in
-    the file. False, and nothing saved, if what is there is not what `state` has.
+def save_from(session: Session, state: State, navigator: Navigator, first: int) -> bool:
+    """Save a navigator, of which the rows below `first` have their codes in the file. False, and
+    nothing saved, if they have not.
     """
-    saved = made.saved()
-    codes = codes_of(session, state, made.projection, first)
+    saved = navigator.graph_to_save()
+    known = navigator.saved
+    codes = codes_of(session, state, navigator.projection, saved, first)
 
     def write(view: WriteView, newest: State) -> list[bytes] | None:
-        if first and derived_tags(newest) != derived_tags(state):
+        if first and (known is None or derived_tags(newest) != known[0]):
             return None
         save_graph(view, saved, codes, first)
         return [b"".join(view.fresh_tags(kind)) for kind in DERIVED]
@@ -72,10 +235,11 @@ def save(session: Session, state: State, made: Navigator, first: int) -> bool:
     tags = session.write(write)
     if tags is None:
         return False
+    navigator.saved = (tags, saved.covered)
     with session.read() as (newest, _):
         # Unless yet another one has been saved since.
         if derived_tags(newest) == tags:
-            newest.navigator.adopt(made, state.deaths)
+            newest.navigator.adopt(navigator)
     return True
 
 
@@ -84,41 +248,25 @@ def derived_tags(state: State) -> list[bytes]:
     return [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
 
 
-def next_navigator(session: Session, state: State, navigator: Navigator | None) -> Navigator | None:
-    """A navigator over all live rows of `state`; None if it has one, and saved it, already."""
-    root = state.root
-    vectors = vectors_of(session)
-    if navigator is not None:
-        graph = navigator.graph
-        fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
-        if graph.buried <= REBUILD_SHARE * len(graph) and len(fresh) <= len(graph):
-            if not len(fresh):
-                return None
-            return navigator.extended(fresh, root.rows, vectors, root.metric)
+def sample_of(session: Session, state: State) -> Vectors:
+    """Prepared vectors of some live rows, for a projection."""
     rows = np.flatnonzero(state.alive)
-    projection = None
-    if root.metric != "inner_product":
-        step = max(1, -(-len(rows) // SAMPLE_ROWS))
-        projection = choose_projection(prepare(vectors(rows[::step]), root.metric))
-    if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
-        projection = None
-    if projection is None and state.pool is not None and state.pool.sealed:
-        return None
-    return Navigator.build(rows, root.rows, vectors, projection, root.dimension, root.metric)
+    step = max(1, -(-len(rows) // SAMPLE_ROWS))
+    return prepare(vectors_of(session)(rows[::step]), state.root.metric)
 
 
 def codes_of(
-    session: Session, state: State, projection: Projection | None, first: int
+    session: Session, state: State, projection: Projection | None, saved: SavedGraph, first: int
 ) -> Callable[[int], Codes] | None:
     """The codes of rows from `first` on, and of those before it in its page; see `save_graph`."""
     if projection is None:
         return None
     start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
-    codes = np.zeros((state.root.rows - start, projection.dimensions), np.int8)
+    codes = np.zeros((saved.covered - start, projection.dimensions), np.int8)
     vectors = vectors_of(session)
-    live = np.flatnonzero(state.alive[start:]) + start
-    for place in range(0, len(live), CODES_AT_ONCE):
-        rows = live[place : place + CODES_AT_ONCE]
+    nodes = saved.links.rows[saved.links.rows >= start].astype(np.int64)
+    for place in range(0, len(nodes), CODES_AT_ONCE):
+        rows = nodes[place : place + CODES_AT_ONCE]
         codes[rows - start] = projection.encode(prepare(vectors(rows), state.root.metric))
     return lambda row: codes[row - start :]
 

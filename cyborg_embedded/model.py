@@ -8,6 +8,7 @@ from typing import Literal, get_args
 __all__ = [
     "DEFAULT_PAGE_SIZE",
     "FORMAT_VERSION",
+    "INDEXING_MODES",
     "KEY_BYTES",
     "MAX_CONTENTS_BYTES",
     "MAX_DIMENSION",
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_ROWS",
     "METRICS",
     "MIN_PAGE_SIZE",
+    "IndexingMode",
     "Metric",
     "PageKind",
 ]
@@ -40,6 +42,9 @@ MAX_PAGE_SIZE = 1 << 20
 
 Metric = Literal["euclidean", "squared_euclidean", "cosine", "inner_product"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+IndexingMode = Literal["background", "inline", "manual"]
+INDEXING_MODES: tuple[IndexingMode, ...] = get_args(IndexingMode)
 
 
 class PageKind(IntEnum):

@@ -6,7 +6,7 @@
                  float32 little-endian
     GRAPH        one byte string (links.py)
 
-Rows that were dead when their page was written have codes of zero, and no node. Where the graph
+Rows that are not in the graph have codes of zero. Where the graph
 walks the vectors themselves, there are no NAVIGATION and PROJECTION pages.
 """
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.effort import Efforts
     from cyborg_embedded.pages import ReadView, WriteView
 
     Codes = NDArray[np.int8]
@@ -47,6 +48,7 @@ class SavedGraph:
     links: Links
     covered: int
     projection: Projection | None
+    efforts: Efforts = ()
 
 
 def save_graph(
@@ -70,7 +72,7 @@ def save_graph(
         if first == 0:
             save_blob(view, PageKind.PROJECTION, b"".join(part.astype("<f4") for part in parts))
         save_codes(view, codes, first, graph.covered, dimensions)
-    record = GraphRecord(graph.covered, len(data), dimensions, walked)
+    record = GraphRecord(graph.covered, len(data), dimensions, walked, graph.efforts)
     view.root = msgspec.structs.replace(view.root, graph=record)
 
 
@@ -96,7 +98,7 @@ def load_graph(view: ReadView, memory: Memory = new_memory) -> SavedGraph | None
         message = "the dimensions contradict each other, or a row of codes does not fit into a page"
         raise IntegrityError(message, kind="NAVIGATION", number=0)
     if not record.dimensions:
-        return SavedGraph(links, record.rows, None)
+        return SavedGraph(links, record.rows, None, record.efforts)
     d, m = root.dimension, record.dimensions
     data = load_blob(view, PageKind.PROJECTION, 4 * m * (d + 2)).view("<f4")
     if not np.isfinite(data).all():
@@ -105,7 +107,7 @@ def load_graph(view: ReadView, memory: Memory = new_memory) -> SavedGraph | None
     floats = data.astype(np.float32)
     basis, offset, scale = np.split(floats, (d * m, d * m + m))
     projection = Projection(basis.reshape(d, m), offset, scale, record.walked)
-    return SavedGraph(links, record.rows, projection)
+    return SavedGraph(links, record.rows, projection, record.efforts)
 
 
 def rows_per_page(page_size: int, dimensions: int) -> int:

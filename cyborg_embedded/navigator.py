@@ -5,7 +5,6 @@ It takes and gives rows; the candidates are still to be ranked by their exact di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.effort import Efforts
     from cyborg_embedded.graph import Memory, Space
     from cyborg_embedded.model import Metric
     from cyborg_embedded.pages import ReadView
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int8]
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
-    VectorBlocks = Callable[[Rows], Floats]
+    Alive = NDArray[np.bool_]
 
 __all__ = ["Navigator"]
 
@@ -42,44 +42,57 @@ REFINED = 5
 """Candidates that are sorted by all components, for each that is ranked."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Navigator:
     """A graph, and where its points come from.
 
-    Without a `projection` they are the vectors themselves. With one, `rest` (covered rows,
-    m - walked) holds the codes of the components that the graph does not walk, by row.
+    Without a `projection` they are the vectors themselves. With one, the codes of the components
+    that the graph does not walk are kept beside it, by row.
     """
 
-    graph: Graph
-    projection: Projection | None
-    rest: Codes
+    def __init__(self, graph: Graph, projection: Projection | None, rest: Codes) -> None:
+        self.graph = graph
+        self.projection = projection
+        self.deaths = 0
+        """Deletions known to whoever chose its rows: who knows fewer may miss some in it."""
+        self.efforts: Efforts = ()
+        """Widths of walks, and the recall that each was seen to reach."""
+        self.saved: tuple[list[bytes], int] | None = None
+        """The tags of its pages in the file, if it has any, and how far the graph in them reaches.
+        """
+        self._rest = rest
 
     @classmethod
-    def build(
-        cls,
-        rows: Rows,
-        covered: int,
-        vectors: VectorBlocks,
-        projection: Projection | None,
-        dimension: int,
-        metric: Metric,
+    def empty(
+        cls, room: int, rows: int, projection: Projection | None, dimension: int, metric: Metric
     ) -> Navigator:
-        """A new graph over `rows`. `vectors` gives stored vectors (n, dimension) of some rows."""
-        rest = empty_rest(projection, covered)
-        points = points_of(vectors, projection, rest, metric)
-        if projection is not None:
-            dimension = projection.walked
-        graph = Graph.build(rows, covered, points, dimension, space_of(metric))
-        return cls(graph, projection, rest)
+        """A navigator without rows, with room for `room` of an index of so many rows."""
+        walked = dimension if projection is None else projection.walked
+        graph = Graph.empty(room, walked, space_of(metric))
+        return cls(graph, projection, empty_rest(projection, rows))
 
-    def extended(
-        self, rows: Rows, covered: int, vectors: VectorBlocks, metric: Metric
-    ) -> Navigator:
-        """A copy of this one with more rows."""
-        rest = empty_rest(self.projection, covered)
-        rest[: len(self.rest)] = self.rest
-        points = points_of(vectors, self.projection, rest, metric)
-        return Navigator(self.graph.extended(rows, covered, points), self.projection, rest)
+    def add(
+        self, rows: Rows, covered: int, vectors: Floats, metric: Metric, threads: int, step: int
+    ) -> None:
+        """Add rows that it does not have, ascending, with their stored vectors (n, dimension): a
+        few at a time, so that queries need not wait long. Then every row below `covered` that is
+        alive is in it. One thread at a time.
+        """
+        prepared = prepare(vectors, metric)
+        projection = self.projection
+        if projection is not None:
+            codes = projection.encode(prepared)
+            if len(self._rest) < covered:
+                grown = empty_rest(projection, covered + covered // 4)
+                grown[: len(self._rest)] = self._rest
+                self._rest = grown
+            self._rest[rows] = codes[:, projection.walked :]
+            prepared = projection.decode(codes)
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            reached = int(part[-1]) + 1 if first + step < len(rows) else covered
+            self.graph.add(part, reached, prepared[first : first + step], threads)
+        if not len(rows):
+            self.graph.add(rows, covered, prepared, threads)
 
     @classmethod
     def restore(
@@ -113,64 +126,69 @@ class Navigator:
 
         dimension = layout.dimension if projection is None else projection.walked
         graph = Graph.restore(saved.links, covered, stream, dimension, space_of(metric), memory)
-        return cls(graph, projection, rest)
+        navigator = cls(graph, projection, rest)
+        navigator.efforts = saved.efforts
+        return navigator
 
-    def saved(self) -> SavedGraph:
+    def graph_to_save(self) -> SavedGraph:
         """What is to be saved of it, but for the codes."""
-        return SavedGraph(self.graph.links(), self.graph.covered, self.projection)
+        links, covered = self.graph.links()
+        return SavedGraph(links, covered, self.projection, self.efforts)
 
     def points(self, queries: Floats) -> Floats:
         """Where prepared queries lie for `candidates`."""
         return queries if self.projection is None else self.projection.points(queries)
 
-    def candidates(self, points: Floats, k: int, beam: int | None = None) -> Rows | None:
-        """Rows (m, c) that are likely to hold the k nearest of each query, in no order.
+    def candidates(
+        self, points: Floats, k: int, alive: Alive, beam: int | None = None
+    ) -> tuple[Rows, int] | None:
+        """Rows (m, c) that are likely to hold the k nearest of each query, in no order, -1 where
+        there is none; and the row up to which the graph reached.
 
-        `beam` is the width of the walk, as many as are ranked at least; None for the default.
-        The answer is None where the graph does not lead to k rows: the caller then scans.
+        `alive` (n,) says which of the rows that the caller knows may be answers. `beam` is the
+        width of the walk, as many as are ranked at least; None for the default. The answer is None
+        where the graph does not lead to k rows: the caller then scans.
         """
         projection = self.projection
         width = max(BEAM, 2 * k) if beam is None else beam
         # A walk that looks for the last per cent is not to lose it where candidates are cut.
         ranked = k + max(RANKED_EXTRA, k // 4, width // 32)
         walked = points if projection is None else points[:, : projection.walked]
-        found = self.graph.search(walked, max(width, ranked))
-        if found is None:
-            return None
-        rows, distances = found
-        if projection is None or not self.rest.shape[1] or rows.shape[1] <= ranked:
-            return rows[:, :ranked]
+        width = max(width, ranked)
+        while True:
+            found = self.graph.search(walked, width)
+            if found is None:
+                return None
+            rows, distances, covered = found
+            covered = min(covered, len(alive))
+            # Rows that died, and rows that a later commit than the caller's has brought.
+            dead = ~alive.take(rows, mode="clip")
+            dead |= rows >= covered
+            if not dead.any():
+                break
+            if (rows.shape[1] - dead.sum(axis=1)).min() >= min(ranked, rows.shape[1]):
+                distances = np.where(dead, np.float32(np.inf), distances)
+                order = distances.argsort(axis=1, kind="stable")
+                distances = np.take_along_axis(distances, order, 1)
+                rows = np.take_along_axis(np.where(dead, -1, rows), order, 1)
+                break
+            width *= 4
+            if width > len(self.graph) // 2:
+                return None
+        if projection is None or not self._rest.shape[1] or rows.shape[1] <= ranked:
+            return rows[:, :ranked], covered
         rows, distances = rows[:, : REFINED * ranked], distances[:, : REFINED * ranked]
-        whole = projection.rest_distances(self.rest.take(rows, axis=0), points)
+        whole = projection.rest_distances(self._rest.take(rows, axis=0), points)
         whole += distances
         order = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
         best: Rows = rows[0].take(order) if len(rows) == 1 else np.take_along_axis(rows, order, 1)
-        return best
+        return best, covered
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:
     """Room for the codes that are not walked."""
     rest = 0 if projection is None else projection.dimensions - projection.walked
     return np.zeros((covered, rest), np.int8)
-
-
-def points_of(
-    vectors: VectorBlocks, projection: Projection | None, rest: Codes, metric: Metric
-) -> Callable[[Rows], Floats]:
-    """The points of rows, from their stored vectors: what restoring the codes will give again.
-
-    Fills `rest` as it goes.
-    """
-
-    def points(rows: Rows) -> Floats:
-        prepared = prepare(vectors(rows), metric)
-        if projection is None:
-            return prepared
-        codes = projection.encode(prepared)
-        rest[rows] = codes[:, projection.walked :]
-        return projection.decode(codes)
-
-    return points
 
 
 def space_of(metric: Metric) -> Space:

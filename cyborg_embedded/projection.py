@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
     Codes = NDArray[np.int8]
 
-__all__ = ["SAMPLE_ROWS", "Projection", "choose_projection"]
+__all__ = ["SAMPLE_ROWS", "Projection", "choose_projection", "has_drifted"]
 
 SAMPLE_ROWS = 16_384
 """Rows that a projection is trained and measured on."""
@@ -46,6 +48,7 @@ SMALL_PRODUCT = 1 << 18
 WANTED_RECALL = 0.98
 """Of the 10 true neighbours of sample rows, among the 16 nearest in the walked components. Real
 queries are further from the rows than the rows from each other, and get more candidates."""
+DRIFT = 0.02
 MORE = 1.6
 """Components that candidates are sorted by, for each that is walked."""
 
@@ -128,17 +131,25 @@ def choose_projection(sample: Floats) -> Projection | None:
     if np.abs(sample).max() > LARGEST:
         return None
     full = train(sample, d // STEP * STEP)
-    queries = sample[:MEASURED_QUERIES]
-    true = others_nearest(sample, queries, NEIGHBOURS)
+    recall_in = measured(full, sample)
     # Recall grows with dimensions: the fewest that suffice, by bisection.
     low, high = 1, most // STEP + 1
     while low < high:
         middle = (low + high) // 2
-        if candidate_recall(full.first(middle * STEP), sample, queries, true) >= WANTED_RECALL:
+        if recall_in(middle * STEP) >= WANTED_RECALL:
             high = middle
         else:
             low = middle + 1
     return full.first(low * STEP) if low * STEP <= most else None
+
+
+def has_drifted(projection: Projection, sample: Floats) -> bool:
+    """Whether a projection finds clearly fewer of the neighbours of the rows in `sample` (n, d)
+    than it was chosen for.
+    """
+    if len(sample) < FEWEST_ROWS:
+        return False
+    return measured(projection, sample)(projection.walked) < WANTED_RECALL - DRIFT
 
 
 def train(sample: Floats, dimensions: int) -> Projection:
@@ -161,11 +172,18 @@ def others_nearest(points: Floats, queries: Floats, k: int) -> NDArray[np.int64]
     return np.argpartition(distances, k - 1, axis=1)[:, :k]
 
 
-def candidate_recall(
-    projection: Projection, sample: Floats, queries: Floats, true: NDArray[np.int64]
-) -> float:
-    """The share of `true` (m, k) among the nearest rows in the walked components."""
-    stored = projection.decode(projection.encode(sample))
-    walked = projection.points(queries)[:, : projection.walked]
-    near = others_nearest(stored, walked, CANDIDATES)
-    return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
+def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
+    """What says which share of the nearest of `sample` (n, d) to some of it is among the nearest
+    in so many of the first components of their codes.
+    """
+    queries = sample[:MEASURED_QUERIES]
+    true = others_nearest(sample, queries, NEIGHBOURS)
+    codes, points = projection.encode(sample), projection.points(queries)
+    stored = np.multiply(codes, projection.scale, dtype=np.float32)
+
+    def recall(walked: int) -> float:
+        part = np.ascontiguousarray(stored[:, :walked])
+        near = others_nearest(part, np.ascontiguousarray(points[:, :walked]), CANDIDATES)
+        return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
+
+    return recall

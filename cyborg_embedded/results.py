@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -9,6 +10,7 @@ import numpy as np
 
 from cyborg_embedded.errors import IntegrityError, InvalidInputError
 from cyborg_embedded.items import ROWS_PER_PAGE
+from cyborg_embedded.model import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from cyborg_embedded.model import Metric
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
+    from cyborg_embedded.store import PageStore
 
-__all__ = ["IndexDescription", "Item", "Result", "check_include", "describe_rows"]
+__all__ = ["IndexDescription", "Item", "Result", "check_include", "describe_rows", "describe_state"]
 
 metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -50,6 +53,8 @@ class IndexDescription(TypedDict):
     """Live rows in the saved graph."""
     deleted_rows: int
     """Rows that still take room in the file."""
+    navigator_dimensions: int | None
+    """Dimensions that the graph is walked in; None without a graph."""
     sequence: int
     index_id: str
     """32 hex digits that no other index has, whatever its name."""
@@ -96,3 +101,35 @@ def describe_rows(
             result["vector"] = vector.copy()
         state.pool.wipe(vectors)
     return results
+
+
+def describe_state(name: str, store: PageStore, state: State) -> IndexDescription:
+    """What an index holds and how."""
+    root, known = state.root, state.navigator.known
+    covered = 0 if root.graph is None or state.navigator.damaged else root.graph.rows
+    if known is not None:
+        covered = known.graph.covered
+    return {
+        "name": name,
+        "dimension": root.dimension or None,
+        "metric": root.metric,
+        "rows": root.live,
+        "indexed_rows": int(state.alive[:covered].sum()),
+        "deleted_rows": root.rows - root.live,
+        "navigator_dimensions": navigator_dimensions(state),
+        "sequence": root.sequence,
+        "index_id": store.header.index_id.hex(),
+        "format_version": FORMAT_VERSION,
+        "page_size": store.header.page_size,
+        "file_bytes": os.stat(store.environment.path).st_size,
+    }
+
+
+def navigator_dimensions(state: State) -> int | None:
+    """Of the graph in memory, or else of the saved one."""
+    root, known = state.root, state.navigator.known
+    if known is not None:
+        return known.projection.walked if known.projection is not None else root.dimension
+    if root.graph is not None:
+        return root.graph.walked or root.dimension
+    return None

@@ -8,6 +8,7 @@ tag stands for every byte of the commit, as the root hash of a Merkle tree does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -47,6 +48,7 @@ item record instead, TABLE pages by the root, and the ROOT by nothing but the ke
 
 Count = Annotated[int, Meta(ge=0, le=1 << 48)]
 Rows = Annotated[int, Meta(ge=0, le=MAX_ROWS)]
+TenThousandths = Annotated[int, Meta(ge=0, le=10_000)]
 
 
 class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,13 +62,18 @@ class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the saved graph covers: every live row below `rows` is in it.
 
     `dimensions` is that of the projection, of which it walks the first `walked`; both are 0 where
-    it walks the vectors themselves.
+    it walks the vectors themselves. `efforts` are widths of walks and the recall that they reach
+    (effort.py).
     """
 
     rows: Rows
     bytes: Count
     dimensions: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
     walked: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
+    efforts: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=1, le=1 << 20)], TenThousandths], ...],
+        Meta(max_length=64),
+    ] = ()
 
 
 class IdRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +101,13 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 EMPTY_TABLE = TableRecord()
+
+
+def is_ascending(pairs: tuple[tuple[int, int], ...]) -> bool:
+    """Whether first numbers grow from pair to pair, and second ones do not shrink."""
+    return all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(pairs))
+
+
 encoder = msgspec.msgpack.Encoder()
 decoder = msgspec.msgpack.Decoder(Root)
 
@@ -121,6 +135,7 @@ def decode_root(data: bytes, page_size: int) -> Root:
         or root.live > root.rows
         or (root.rows and not root.dimension)
         or (root.graph is not None and root.graph.rows > root.rows)
+        or (root.graph is not None and not is_ascending(root.graph.efforts))
     ):
         message = "the row counts contradict each other"
         raise IntegrityError(message, kind="ROOT", number=0)

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.distance import candidates, exact, prepare
+from cyborg_embedded.effort import effort_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.model import Metric
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.residency import Pool
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
     IdsOf = Callable[[list[int]], list[str]]
+    Walked = tuple[Rows, int] | None
+    """Candidates and how far the graph reached; None where it is not to be relied on."""
 
 __all__ = ["nearest"]
 
@@ -49,13 +53,19 @@ SCAN_CELLS = 1 << 22
 
 
 def nearest(
-    state: State, view: ReadView, ids_of: IdsOf, queries: Floats, k: int, beam: int | None = None
+    state: State,
+    view: ReadView,
+    ids_of: IdsOf,
+    queries: Floats,
+    k: int,
+    beam: int | None = None,
+    recall: float | None = None,
 ) -> tuple[Rows, Floats]:
     """The k nearest live rows of each query, nearest first, ties by id, and their distances, both
     (m, n): n is k, or the number of live rows where that is less.
 
-    `queries` (m, d) are checked. `beam` is the width of the walk through the graph, None for the
-    default. `ids_of` gives the ids of rows.
+    `queries` (m, d) are checked. `beam` is the width of the walk through the graph, or `recall`
+    what it is to reach (1 for a scan); None for the default. `ids_of` gives the ids of rows.
     """
     pool = state.pool
     k = min(k, state.root.live)
@@ -63,12 +73,14 @@ def nearest(
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     prepared = prepare(queries, state.root.metric)
     navigator = state.navigator.get(view, state)
-    if navigator is not None and k * GRAPH_WORTH > len(navigator.graph):
+    if navigator is not None and (recall == 1 or k * GRAPH_WORTH > len(navigator.graph)):
         navigator = None
+    if navigator is not None and recall is not None:
+        beam = effort_for(navigator.efforts, recall, k)
     answers = []
-    for block, walked in walks(navigator, prepared, k, beam):
-        found = find(state, view, pool, navigator, block, walked, k)
-        distances = rank(view, pool, block, found, state)
+    for block, walked in walks(navigator, state, prepared, k, beam):
+        found = find(state, view, pool, block, walked, k)
+        distances = rank(view, pool, block, found, state.root.metric)
         answers.append(best(found, distances, k, ids_of))
     if len(answers) == 1:
         return answers[0]
@@ -77,10 +89,10 @@ def nearest(
 
 
 def walks(
-    navigator: Navigator | None, queries: Floats, k: int, beam: int | None
-) -> Iterator[tuple[Floats, Rows | None]]:
-    """Blocks of queries, each with what the graph leads to; None where it does not, or is not
-    asked. Blocks ahead are walked by all cores while their predecessors are being ranked.
+    navigator: Navigator | None, state: State, queries: Floats, k: int, beam: int | None
+) -> Iterator[tuple[Floats, Walked]]:
+    """Blocks of queries, each with what the graph leads to, and how far it reached. Blocks ahead
+    are walked by all cores while their predecessors are being ranked.
     """
     if navigator is None:
         for start in range(0, len(queries), SCANNED_AT_ONCE):
@@ -89,46 +101,37 @@ def walks(
     # All at once, before any thread walks: the threads of a matrix product would be in their way.
     points = navigator.points(queries)
     if len(queries) <= 1:
-        yield queries, navigator.candidates(points, k, beam)
+        yield queries, walk(navigator, state, points, k, beam)
         return
     threads = os.cpu_count() or 1
     step = min(WALKED_AT_ONCE, -(-len(queries) // threads))
-    pending: deque[tuple[Floats, Future[Rows | None]]] = deque()
+    pending: deque[tuple[Floats, Future[Walked]]] = deque()
     with ThreadPoolExecutor(threads) as workers:
         for start in range(0, len(queries), step):
             block = slice(start, start + step)
-            walk = workers.submit(navigator.candidates, points[block], k, beam)
-            pending.append((queries[block], walk))
+            walked = workers.submit(walk, navigator, state, points[block], k, beam)
+            pending.append((queries[block], walked))
             # As many ahead as keeps all busy; more would only take memory.
             if len(pending) > 2 * threads:
-                ready, walk = pending.popleft()
-                yield ready, walk.result()
-        for ready, walk in pending:
-            yield ready, walk.result()
+                ready, walked = pending.popleft()
+                yield ready, walked.result()
+        for ready, walked in pending:
+            yield ready, walked.result()
 
 
-def find(
-    state: State,
-    view: ReadView,
-    pool: Pool,
-    navigator: Navigator | None,
-    queries: Floats,
-    walked: Rows | None,
-    k: int,
-) -> Rows:
+def walk(navigator: Navigator, state: State, points: Floats, k: int, beam: int | None) -> Walked:
+    """What the graph leads to, unless it may lack rows that are alive in `state`."""
+    found = navigator.candidates(points, k, state.alive, beam)
+    return None if navigator.deaths > state.deaths else found
+
+
+def find(state: State, view: ReadView, pool: Pool, queries: Floats, walked: Walked, k: int) -> Rows:
     """Candidates (m, c) that include the k nearest rows, up to the graph's recall."""
-    if navigator is None or walked is None:
+    if walked is None:
         return scan(state, view, pool, queries, k, 0)
-    graph, found = navigator.graph, walked
-    if state.deaths and not state.alive.take(found).all():
-        # All that had died were buried before the walk: never seen.
-        return scan(state, view, pool, queries, k, 0)
-    if state.navigator.ahead_of(state):
-        # What is buried by the time the walk has ended may have been missed by it.
-        missed = graph.hidden(state.alive)
-        found = side_by_side([np.union1d(rows, missed) for rows in found])
-    if graph.covered < state.root.rows:
-        tail = scan(state, view, pool, queries, k, graph.covered)
+    found, covered = walked
+    if covered < state.root.rows:
+        tail = scan(state, view, pool, queries, k, covered)
         found = np.concatenate((found, tail), axis=1)
     return found
 
@@ -160,25 +163,24 @@ def side_by_side(found: list[Rows]) -> Rows:
     return matrix
 
 
-def rank(view: ReadView, pool: Pool, queries: Floats, found: Rows, state: State) -> Floats:
+def rank(view: ReadView, pool: Pool, queries: Floats, found: Rows, metric: Metric) -> Floats:
     """The exact distances (m, c) of what was found, infinite where there is no row."""
     m, c = found.shape
-    d, metric = queries.shape[1], state.root.metric
+    d = queries.shape[1]
     # As many queries at once as their candidates' vectors may take memory, one at least.
     step = max(1, RANKED_FLOATS // (c * d))
     parts = []
     for start in range(0, m, step):
         rows = found[start : start + step].reshape(-1)
-        none = rows < 0 if m > 1 or state.deaths else None
-        if none is not None and none.any():
+        none = rows < 0
+        some = bool(none.any())
+        if some:
             rows = np.where(none, rows.max(), rows)
-        else:
-            none = None
         vectors = pool.rows(view, rows)
         block = queries[start : start + step, None]
         distances = exact(block, vectors.reshape(-1, c, d), metric, overwrite=True)
         pool.wipe(vectors)
-        if none is not None:
+        if some:
             distances.reshape(-1)[none] = np.inf
         parts.append(distances)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -78,6 +78,11 @@ class Session:
         return store
 
     @property
+    def state(self) -> State | None:
+        """The newest commit that has been read so far, without asking the file."""
+        return self._state
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._store is None

@@ -57,42 +57,42 @@ class State:
 
 
 class NavigatorSlot:
-    """The navigator that one set of pages stands for, restored when it is first asked for."""
+    """The navigator of a handle: restored from its pages when it is first asked for, or put here
+    by whoever made a better one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._navigator: Navigator | None = None
         self._settled = False
-        self._deaths = -1
-        self._most_deaths = -1
         self.damaged = False
 
-    def adopt(self, navigator: Navigator, deaths: int) -> None:
-        """Take a navigator that is in memory already, and knows the first `deaths` deletions."""
+    @property
+    def known(self) -> Navigator | None:
+        """The navigator, if it is in memory."""
+        return self._navigator
+
+    def adopt(self, navigator: Navigator | None) -> None:
+        """Take this navigator in place of any other."""
         with self._lock:
             self._navigator, self._settled = navigator, True
-            self._deaths = self._most_deaths = deaths
 
     def get(self, view: ReadView, state: State) -> Navigator | None:
-        """The navigator, with every row buried that is dead in `state`; None if there is none.
+        """The navigator; None if there is none.
 
         Damaged pages count as none, since rows can be found without: `damaged` tells.
         Raises `IntegrityError` for damaged vectors.
         """
-        if not self._settled or (self._navigator is not None and self._deaths < state.deaths):
+        if not self._settled:
             with self._lock:
                 if not self._settled:
-                    self._navigator = self._restore(view, state)
+                    self._navigator = restored = self._restore(view, state)
+                    if restored is not None:
+                        restored.deaths = state.deaths
+                        tags = [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
+                        restored.saved = (tags, restored.graph.covered)
                     self._settled = True
-                if self._navigator is not None and self._deaths < state.deaths:
-                    self._most_deaths = state.deaths
-                    self._navigator.graph.bury(state.alive)
-                    self._deaths = state.deaths
         return self._navigator
-
-    def ahead_of(self, state: State) -> bool:
-        """Whether rows may have been buried that are alive in `state`."""
-        return self._most_deaths > state.deaths
 
     def _restore(self, view: ReadView, state: State) -> Navigator | None:
         if state.pool is None:
@@ -135,9 +135,20 @@ def advance(view: ReadView, older: State | None, page_size: int, cache_bytes: in
     if int(alive.sum()) != root.live:
         message = "the number of live rows is not what the root says"
         raise IntegrityError(message, kind="TOMBSTONES", number=0)
-    same = older is not None and not any(snapshot.changed(before, kind) for kind in DERIVED)
-    navigator = older.navigator if older is not None and same else NavigatorSlot()
-    return State(snapshot, alive, pool, navigator)
+    return State(snapshot, alive, pool, slot_for(snapshot, older))
+
+
+def slot_for(snapshot: Snapshot, older: State | None) -> NavigatorSlot:
+    """The slot of a commit: the one in use, unless the file has a graph that reaches further."""
+    if older is None:
+        return NavigatorSlot()
+    slot, graph = older.navigator, snapshot.root.graph
+    if not any(snapshot.changed(older.snapshot, kind) for kind in DERIVED):
+        return slot
+    known = slot.known
+    if known is not None and graph is not None and graph.rows <= known.graph.covered:
+        return slot
+    return NavigatorSlot()
 
 
 def check_successor(snapshot: Snapshot, older: State) -> None:

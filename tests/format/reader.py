@@ -12,6 +12,7 @@ import math
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import lmdb
 from cryptography.exceptions import InvalidTag
@@ -245,6 +246,13 @@ def read_messagepack(data, at=0):
             check(isinstance(name, (int, str)) and name not in value, 10)
             value[name], at = read_messagepack(data, at)
         return value, at
+    if first & 0xF0 == 0x90 or first in (0xDC, 0xDD):
+        count, at = read_length(data, at, first & 0x0F, {0xDC: 2, 0xDD: 4}.get(first))
+        values = []
+        for _ in range(count):
+            value, at = read_messagepack(data, at)
+            values.append(value)
+        return values, at
     if 0xCC <= first <= 0xCF:
         return read_length(data, at, 0, 1 << (first - 0xCC))
     if first & 0xE0 == 0xA0 or 0xD9 <= first <= 0xDB:
@@ -289,6 +297,16 @@ def a_map(value):
     return isinstance(value, dict)
 
 
+def are_efforts(value):
+    width, share = whole(1 << 20), whole(10_000)
+    return (
+        isinstance(value, list)
+        and len(value) <= 64
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+        and all(width(pair[0]) and pair[0] > 0 and share(pair[1]) for pair in value)
+    )
+
+
 def read_root(plaintext, tags_per_chunk):
     """The root record, with defaults filled in."""
     record, end = read_messagepack(plaintext)
@@ -311,8 +329,11 @@ def read_root(plaintext, tags_per_chunk):
     if root["graph"] is not None:
         fields = {"rows": (whole(1 << 31), None), "bytes": (count, None)}
         fields |= dict.fromkeys(("dimensions", "walked"), (whole(16_384), (0,)))
+        fields["efforts"] = (are_efforts, ([],))
         root["graph"] = take(root["graph"], fields)
         check(root["graph"]["rows"] <= root["rows"], 12)
+        pairs = root["graph"]["efforts"]
+        check(all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(pairs)), 12)
     check(root["tables"].keys() <= TABLED, 11)
     fields = {"pages": (count, (0,)), "chunks": (lambda value: isinstance(value, bytes), (b"",))}
     root["tables"] = {kind: take(table, fields) for kind, table in root["tables"].items()}

@@ -197,6 +197,14 @@ ROOTS = {
     "more walked than there are": (24, lambda root: walk_one_more(root["graph"])),
     "too many walked": (10, update("graph", walked=16_385)),
     "walked is text": (10, update("graph", walked="16")),
+    "efforts are a number": (10, update("graph", efforts=16)),
+    "a width of 0": (10, update("graph", efforts=[[0, 9000]])),
+    "a width above the limit": (10, update("graph", efforts=[[(1 << 20) + 1, 9000]])),
+    "more than all is found": (10, update("graph", efforts=[[16, 10_001]])),
+    "three numbers for an effort": (10, update("graph", efforts=[[16, 9000, 1]])),
+    "too many efforts": (10, update("graph", efforts=[[n, 9000] for n in range(1, 66)])),
+    "widths out of order": (12, update("graph", efforts=[[24, 9000], [16, 9500]])),
+    "recall that falls": (12, update("graph", efforts=[[16, 9000], [24, 8000]])),
 }
 
 

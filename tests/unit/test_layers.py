@@ -17,6 +17,7 @@ LAYERS = {
     "leaves": {
         "aead",
         "distance",
+        "effort",
         "filecheck",
         "keys",
         "lockfiles",
@@ -42,7 +43,8 @@ LAYERS = {
     "residency": {"residency"},
     "state": {"state"},
     "over a state": {"results", "rows", "search", "session"},
-    "indexer": {"indexer"},
+    "indexer": {"indexer", "queries"},
+    "background": {"background"},
     "index": {"index"},
     "client": {"client"},
     "package": {"__init__"},

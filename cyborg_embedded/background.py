@@ -1,0 +1,184 @@
+"""When rows are brought into the graph: behind the writer's back, with each write, or on demand.
+
+In the background, one thread for a handle waits until the writer pauses, and then works on fewer
+cores than there are. It is told to stop, and waited for, when the handle is closed and when the
+interpreter exits; should it fail, the error is raised by the next call on the handle, and its rows
+are still found by scanning. A forked child has no such thread, and no use for one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from cyborg_embedded.errors import ClosedError, LockedError
+from cyborg_embedded.indexer import Job, StoppedError, cores, is_due, optimize, save_if_it_pays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cyborg_embedded.model import IndexingMode
+    from cyborg_embedded.session import Session
+
+__all__ = ["Indexing"]
+
+PAUSE_SECONDS = 0.25
+"""How long nothing must have been written before the thread begins."""
+PATIENCE_SECONDS = 5.0
+"""How long it waits for that at most."""
+POLL_SECONDS = 0.05
+
+
+class Indexing:
+    """What keeps the graph of one handle up with its rows. Threads may share it."""
+
+    def __init__(self, session: Session, mode: IndexingMode) -> None:
+        self.mode = mode
+        self._session = session
+        self._pid = os.getpid()
+        self._working = threading.Lock()
+        self._starting = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._written = 0.0
+        self._error: BaseException | None = None
+        self._job = Job(1, self._is_stopped)
+        self._progress = (0, 0)
+        LIVING.add(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether rows are being brought into the graph."""
+        return self._working.locked()
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Rows done and rows to do of the run that is under way, or was last."""
+        return self._progress
+
+    def raise_failure(self) -> None:
+        """Raise what the thread failed with, once."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def look(self) -> None:
+        """See whether there is something to do, after a write or on opening."""
+        if self.mode == "manual" or self._stopped:
+            return
+        self._written = time.monotonic()
+        with self._session.read() as (state, _):
+            due = is_due(state)
+            inline = state.navigator.known is not None or state.root.graph is not None
+        if self.mode == "inline":
+            if due or inline:
+                self._run(cores())
+        elif due:
+            self._start()
+            self._wake.set()
+
+    def optimize(self, report: Callable[[int, int], None] | None) -> None:
+        """Bring all rows into the graph and save it, in this thread.
+
+        A run that is under way in the background is hurried and waited for.
+        """
+        self._job.threads = cores()
+        while not self._working.acquire(timeout=POLL_SECONDS):
+            self._job.threads = cores()
+            if report is not None:
+                report(*self._progress)
+        try:
+            optimize(self._session, Job(cores(), report=self._noting(report)))
+        finally:
+            self._working.release()
+
+    def stop(self) -> None:
+        """Stop the thread, and wait until it has stopped: it looks for this every few rows."""
+        self._stopped = True
+        thread = self._thread
+        if thread is None or self._pid != os.getpid() or thread is threading.current_thread():
+            return
+        self._wake.set()
+        thread.join()
+
+    def forsake(self) -> None:
+        """Tell the thread to stop, without waiting: this may be called from anywhere."""
+        self._stopped = True
+        if self._thread is not None and self._pid == os.getpid():
+            self._wake.set()
+
+    def close(self) -> None:
+        """Stop, and save what has not been saved, if that pays."""
+        self.stop()
+        LIVING.discard(self)
+        if self.mode != "manual" and self._pid == os.getpid() and not self._session.closed:
+            # A graph that is not saved is made again. ClosedError: the file has gone already.
+            with contextlib.suppress(LockedError, ClosedError):
+                save_if_it_pays(self._session)
+
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
+    def _noting(
+        self, report: Callable[[int, int], None] | None = None
+    ) -> Callable[[int, int], None]:
+        def note(done: int, total: int) -> None:
+            self._progress = (done, total)
+            if report is not None:
+                report(done, total)
+
+        return note
+
+    def _run(self, threads: int) -> None:
+        """Raises `StoppedError`, and what `optimize` raises."""
+        with self._working:
+            self._job = job = Job(threads, self._is_stopped, self._noting())
+            job.went(0, 0)
+            optimize(self._session, job, always_save=False)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None and not self._stopped:
+                # A daemon, or the interpreter would wait for it before it tells it to stop.
+                name = "cyborg-embedded indexer"
+                self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+                self._thread.start()
+
+    def _loop(self) -> None:
+        while not self._stopped:
+            self._wake.wait()
+            self._wake.clear()
+            self._await_pause()
+            try:
+                self._run(max(1, cores() - 1))
+            except (StoppedError, ClosedError):
+                return
+            except LockedError:
+                # Somebody is writing for long: what is not saved now is saved later.
+                continue
+            except BaseException as error:  # noqa: BLE001 - it is raised by the next call
+                self._error = error
+
+    def _await_pause(self) -> None:
+        begun = time.monotonic()
+        while not self._stopped:
+            now = time.monotonic()
+            if now - self._written >= PAUSE_SECONDS or now - begun >= PATIENCE_SECONDS:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+LIVING: weakref.WeakSet[Indexing] = weakref.WeakSet()
+
+
+@atexit.register
+def stop_all() -> None:
+    """Stop all threads while the interpreter still stands."""
+    for indexing in list(LIVING):
+        indexing.stop()

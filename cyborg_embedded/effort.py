@@ -1,0 +1,76 @@
+"""How wide a walk has to be for a recall that is asked for: measured on the index's own rows.
+
+When a graph is made, some rows are kept out of it at first. They are queries of which nobody has
+to believe that they are like the others, and none is its own neighbour. What a walk of each width
+finds of their true nearest rows is the table that is kept with the graph.
+
+A table is for k = 10. More rows are found by a walk that is wider in proportion; fewer by the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+__all__ = ["EFFORTS", "MEASURED_K", "Efforts", "effort_for", "held_back", "measure"]
+
+Efforts = tuple[tuple[int, int], ...]
+"""Widths of walks, ascending, each with the recall in ten-thousandths that it was seen to reach."""
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+MEASURED_K = 10
+WHOLE = 10_000
+ENOUGH = 9980
+"""A recall beyond which wider walks are not measured any more."""
+MOST_HELD, HELD_SHARE = 192, 16
+"""Rows that are kept back at most, and of how many rows one is."""
+
+
+def held_back(rows: Rows) -> NDArray[np.bool_]:
+    """Which of `rows` (n,) are to be kept out of the graph at first; all the same each time."""
+    held = np.zeros(len(rows), np.bool_)
+    step = max(HELD_SHARE, -(-len(rows) // MOST_HELD))
+    held[step // 2 :: step] = True
+    return held
+
+
+def measure(true: Rows, walk: Callable[[int], Rows]) -> Efforts:
+    """The table, from the true nearest rows (m, k) of some queries and from what a walk of a given
+    width finds, (m, k).
+    """
+    table: list[tuple[int, int]] = []
+    best = 0
+    for effort in EFFORTS:
+        found = walk(effort)
+        share = (true[:, :, None] == found[:, None, :]).any(axis=2).mean()
+        # A wider walk finds no less, but for chance.
+        best = max(best, int(WHOLE * share))
+        table.append((effort, best))
+        if best >= ENOUGH:
+            break
+    return tuple(table)
+
+
+def effort_for(table: Efforts, recall: float, k: int) -> int | None:
+    """The width of a walk that reaches a recall, between measured ones in proportion; twice the
+    widest where none did; None where nothing was measured.
+    """
+    if not table:
+        return None
+    wanted = recall * WHOLE
+    below = (0, 0)
+    width = 2.0 * table[-1][0]
+    for effort, reached in table:
+        if reached >= wanted:
+            share = (wanted - below[1]) / (reached - below[1]) if below[0] else 1.0
+            width = below[0] + share * (effort - below[0])
+            break
+        below = (effort, reached)
+    return int(np.ceil(width * max(1.0, k / MEASURED_K)))
