@@ -16,12 +16,13 @@ from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.model import MAX_DIMENSION
 from cyborg_embedded.payloads import encode_ids, encode_payloads
+from cyborg_embedded.precision import decode, encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.items import Payload
-    from cyborg_embedded.model import Metric
+    from cyborg_embedded.model import Metric, Precision
 
     Vectors = NDArray[np.float32]
 
@@ -35,6 +36,7 @@ __all__ = [
     "check_effort",
     "check_ids",
     "check_queries",
+    "check_storable",
     "check_vectors",
 ]
 
@@ -176,6 +178,12 @@ def check_vectors(vectors: Vectors, metric: Metric) -> None:
         if zero.any():
             message = "the vector has length zero, which has no direction under cosine"
             raise InvalidInputError(message, item=int(suspects[zero.argmax()]))
+
+
+def check_storable(vectors: Vectors, metric: Metric, precision: Precision) -> None:
+    """Refuse vectors that are not sound any more as they are stored."""
+    if precision != "float32":
+        check_vectors(decode(encode(vectors, precision), precision), metric)
 
 
 def as_queries(vectors: object) -> tuple[Vectors, bool]:

@@ -17,8 +17,10 @@ from cyborg_embedded.model import (
     INDEXING_MODES,
     MAX_DIMENSION,
     METRICS,
+    PRECISIONS,
     IndexingMode,
     Metric,
+    Precision,
 )
 from cyborg_embedded.names import check_name
 from cyborg_embedded.root import Root
@@ -85,14 +87,21 @@ class Client:
         dimension: int | None = None,
         metric: Metric = "euclidean",
         kms_name: str | None = None,
+        storage_precision: Precision = "float32",
+        navigator_dimensions: int | None = None,
         indexing: IndexingMode = "background",
         lock_timeout: float = 10.0,
     ) -> EncryptedIndex:
         """Make an index and open it.
 
         `index_key` is 32 bytes, or 64 hex characters. `dimension` is 1 to 16,384, or None: then
-        the first upsert sets it. `indexing` as in `load_index`. The index is there, whole, or not
-        at all.
+        the first upsert sets it. `storage_precision` is what vectors are rounded to when they are
+        written: `float32` keeps them as given; `float16` takes half the room; `int8`, with a scale
+        for each vector, a quarter. What is read back and searched is what was stored.
+        `navigator_dimensions` is how many dimensions the graph is walked in, from 1; the dimension
+        itself, or more, for the vectors themselves; None for what measuring on the items finds
+        best. It is not for `inner_product`. `indexing` as in `load_index`. The index is there,
+        whole, or not at all.
 
         Raises `InvalidInputError`, `KeyRequiredError`, `IndexExistsError`, `ReadOnlyError`,
         `StorageFullError`, `LockedError`.
@@ -112,7 +121,21 @@ class Client:
             raise InvalidInputError(message)
         check_indexing(indexing)
         timeout = check_timeout(lock_timeout)
-        root = Root(sequence=1, metric=metric, dimension=dimension or 0)
+        if storage_precision not in PRECISIONS:
+            message = f"storage_precision must be one of {', '.join(PRECISIONS)}"
+            raise InvalidInputError(message)
+        if navigator_dimensions is not None:
+            check_whole(navigator_dimensions, "navigator_dimensions")
+            if not 0 < navigator_dimensions <= MAX_DIMENSION or metric == "inner_product":
+                message = "navigator_dimensions must be 1 or more, and not under inner_product"
+                raise InvalidInputError(message)
+        root = Root(
+            sequence=1,
+            metric=metric,
+            dimension=dimension or 0,
+            precision=storage_precision,
+            navigator_dimensions=navigator_dimensions or 0,
+        )
         with self._folder.creating(name, timeout=timeout) as path:
             PageStore.create(path, key, root)
         return self.load_index(name, index_key=key, indexing=indexing, lock_timeout=lock_timeout)

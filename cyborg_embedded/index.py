@@ -13,6 +13,7 @@ from cyborg_embedded.batch import (
     batch_from_items,
     check_dimension,
     check_ids,
+    check_storable,
     check_vectors,
 )
 from cyborg_embedded.errors import InvalidInputError
@@ -130,6 +131,7 @@ class EncryptedIndex:
             return
         check_dimension(batch.vectors, root.dimension or batch.vectors.shape[1])
         check_vectors(batch.vectors, root.metric)
+        check_storable(batch.vectors, root.metric, root.precision)
         ids_known = self._session.ids
         self._session.write(lambda view, state: item_rows.upsert(view, state, ids_known, batch))
         self._indexing.look()

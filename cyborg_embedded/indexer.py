@@ -150,7 +150,7 @@ def brought_up(
 
 def drifted(session: Session, state: State, navigator: Navigator) -> bool:
     """Whether the rows have become such that the projection no longer finds their neighbours."""
-    if navigator.projection is None:
+    if navigator.projection is None or state.root.navigator_dimensions:
         return False
     return has_drifted(navigator.projection, sample_of(session, state))
 
@@ -173,7 +173,7 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     rows = np.flatnonzero(state.alive)
     projection = None
     if root.metric != "inner_product":
-        projection = choose_projection(sample_of(session, state))
+        projection = choose_projection(sample_of(session, state), root.navigator_dimensions)
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
     if projection is None and state.pool is not None and state.pool.sealed:

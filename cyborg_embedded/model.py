@@ -19,9 +19,11 @@ __all__ = [
     "MAX_ROWS",
     "METRICS",
     "MIN_PAGE_SIZE",
+    "PRECISIONS",
     "IndexingMode",
     "Metric",
     "PageKind",
+    "Precision",
 ]
 
 FORMAT_VERSION = 1
@@ -42,6 +44,9 @@ MAX_PAGE_SIZE = 1 << 20
 
 Metric = Literal["euclidean", "squared_euclidean", "cosine", "inner_product"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+Precision = Literal["float32", "float16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 IndexingMode = Literal["background", "inline", "manual"]
 INDEXING_MODES: tuple[IndexingMode, ...] = get_args(IndexingMode)

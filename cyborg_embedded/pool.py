@@ -15,6 +15,7 @@ import numpy as np
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.precision import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,9 +53,9 @@ class Frames:
 
     def __init__(self, layout: VectorLayout, groups: int) -> None:
         # Filled densely from the front: what is behind `used` takes no memory.
-        self.matrix = np.empty((groups * layout.rows_per_page, layout.dimension), np.float32)
+        self.matrix = np.empty((groups * layout.rows_per_page, layout.row_bytes), np.uint8)
         self.flat = self.matrix.reshape(-1)
-        self.memory = memoryview(self.flat).cast("B")
+        self.memory = memoryview(self.flat)
         self.norms = np.empty(len(self.matrix), np.float32)
         self.place = np.full(len(self.matrix), -1)
         self.slot = np.zeros(groups, np.int64)
@@ -88,6 +89,9 @@ class VectorPool:
 
     def rows(self, view: ReadView, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors (n, dimension) of `rows`, in their order; a copy."""
+        return decode(self._stored(view, rows), self.layout.precision)
+
+    def _stored(self, view: ReadView, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         frames, total, per_page = self._frames, view.snapshot.root.rows, self.layout.rows_per_page
         # A page that has grown is compared with what was known of it before any row is used.
         missing = frames.behind(total, per_page) if frames.partial else []
@@ -114,7 +118,7 @@ class VectorPool:
         with self._filling:
             frames = self._grown(-(-view.snapshot.root.rows // self.layout.rows_per_page))
 
-            free = frames.flat[: 0 if frames.used else None].view(np.uint8)
+            free = frames.flat[: 0 if frames.used else None]
 
             def memory(size: int) -> NDArray[np.uint8]:
                 nonlocal free
@@ -146,7 +150,7 @@ class VectorPool:
             places: slice | NDArray[np.int64] = slice(start, start + last - first)
         else:
             places = frames.place[first:last]
-        yield frames.matrix[places], frames.norms[places]
+        yield decode(frames.matrix[places], self.layout.precision), frames.norms[places]
 
     def _wanted(self, view: ReadView, groups: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows of each group the commit of `view` has."""
@@ -204,7 +208,7 @@ class VectorPool:
                 self._add(view, frames, group, wanted)
         if not fresh:
             return
-        size, parts = 4 * per_page * layout.dimension, layout.pages_per_row
+        size, parts = per_page * layout.row_bytes, layout.pages_per_row
         first = frames.used * size
         starts = range(first, first + len(fresh) * size, size)
         if parts == 1:
@@ -214,7 +218,7 @@ class VectorPool:
             pages = [group * parts + part for group in fresh for part in range(parts)]
             spans = [layout.span(part) for part in range(parts)]
             places = [
-                frames.memory[start + 4 * span.start : start + 4 * span.stop]
+                frames.memory[start + span.start : start + span.stop]
                 for start in starts
                 for span in spans
             ]
@@ -235,12 +239,12 @@ class VectorPool:
         layout = self.layout
         have = int(frames.valid[group])
         # Somebody may be reading the rows that are there: open beside them, add the rest.
-        page = np.empty(layout.rows_per_page * layout.dimension, np.float32)
+        page = np.empty(layout.rows_per_page * layout.row_bytes, np.uint8)
         view.open_into(PageKind.VECTORS, group, page[layout.span(0)])
         start = int(frames.slot[group]) * layout.rows_per_page
-        fresh = page.reshape(layout.rows_per_page, layout.dimension)
+        fresh = page.reshape(layout.rows_per_page, layout.row_bytes)
         known = frames.matrix[start : start + have]
-        if (known.view(np.uint32) != fresh[:have].view(np.uint32)).any():
+        if (known != fresh[:have]).any():
             message = "rows that have been read before are not the same"
             raise IntegrityError(message, kind="VECTORS", number=group)
         frames.matrix[start + have : start + wanted] = fresh[have:wanted]
@@ -260,7 +264,8 @@ class VectorPool:
             for low, high in runs(np.sort(frames.slot[stale])):
                 rows = slice(low * per_page, high * per_page)
                 with np.errstate(all="ignore"):
-                    frames.norms[rows] = squared_norms(frames.matrix[rows])
+                    vectors = decode(frames.matrix[rows], self.layout.precision)
+                    frames.norms[rows] = squared_norms(vectors)
             frames.normed[stale] = frames.valid[stale]
 
 

@@ -115,16 +115,20 @@ class Projection:
 
     def first(self, walked: int) -> Projection:
         """The projection that walks so many of the components, and has no more than it needs."""
-        m = min(int(walked * MORE) // STEP * STEP, len(self.scale))
+        m = min(max(walked, int(walked * MORE) // STEP * STEP), len(self.scale))
         basis = np.ascontiguousarray(self.basis[:, :m])
         return Projection(basis, self.offset[:m], self.scale[:m], walked)
 
 
-def choose_projection(sample: Floats) -> Projection | None:
+def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
     """The projection to the fewest dimensions that finds the neighbours of the rows in `sample`
-    (n, d) among few candidates; None where that does not pay. Deterministic.
+    (n, d) among few candidates, or to `walked` where that is not 0; None where that does not pay,
+    or is all of them. Deterministic.
     """
     rows, d = sample.shape
+    if walked:
+        sound = walked < d and np.abs(sample).max() <= LARGEST
+        return train(sample, d).first(walked) if sound else None
     most = int(d * MOST_SHARE) // STEP * STEP
     if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
         return None

@@ -16,7 +16,8 @@ import numpy as np
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.pool import VectorPool
-from cyborg_embedded.vectors import by_group, open_group, read_vectors
+from cyborg_embedded.precision import decode
+from cyborg_embedded.vectors import by_group, open_group, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.vectors import VectorLayout
 
+    Bytes = NDArray[np.uint8]
     Floats = NDArray[np.float32]
 
 __all__ = ["BoundedPool", "Pool", "make_pool"]
@@ -46,21 +48,28 @@ class BoundedPool:
     def __init__(self, layout: VectorLayout, most_bytes: int) -> None:
         self.layout = layout
         self.sealed = most_bytes == 0
-        self._floats = layout.rows_per_page * layout.dimension
-        self._most = most_bytes // (4 * self._floats)
+        self._bytes = layout.rows_per_page * layout.row_bytes
+        self._most = most_bytes // self._bytes
         self._lock = threading.Lock()
-        self._pages: OrderedDict[int, tuple[bytes, Floats]] = OrderedDict()
+        self._pages: OrderedDict[int, tuple[bytes, Bytes]] = OrderedDict()
 
     def rows(self, view: ReadView, rows: NDArray[np.int64]) -> Floats:
         """The vectors (n, dimension) of `rows`, in their order; to be given to `wipe` when used."""
         if not self._most:
-            return read_vectors(view, self.layout, rows)
-        out = np.empty((len(rows), self.layout.dimension), np.float32)
+            return self._decoded(read_stored(view, self.layout, rows))
+        out = np.empty((len(rows), self.layout.row_bytes), np.uint8)
         for group, places in by_group(self.layout, rows):
             page = self._page(view, group)
             for place, inside in places:
                 out[place] = page[inside]
-        return out
+        return self._decoded(out)
+
+    def _decoded(self, stored: Bytes) -> Floats:
+        """Vectors; what they were stored as is wiped, unless it is the same memory."""
+        vectors = decode(stored, self.layout.precision)
+        if self.sealed and vectors.base is not stored:
+            stored.fill(0)
+        return vectors
 
     def warm(self, view: ReadView) -> None:
         """Open as many pages as the budget holds."""
@@ -78,7 +87,7 @@ class BoundedPool:
         if self.sealed:
             vectors.fill(0)
 
-    def _page(self, view: ReadView, group: int) -> Floats:
+    def _page(self, view: ReadView, group: int) -> Bytes:
         layout, parts = self.layout, self.layout.pages_per_row
         pages = range(group * parts, group * parts + parts)
         tag = b"".join(view.snapshot.tag(PageKind.VECTORS, page) for page in pages)
@@ -87,7 +96,7 @@ class BoundedPool:
             if known is not None and known[0] == tag:
                 self._pages.move_to_end(group)
                 return known[1]
-        page = np.empty((layout.rows_per_page, layout.dimension), np.float32)
+        page = np.empty((layout.rows_per_page, layout.row_bytes), np.uint8)
         open_group(view, layout, group, page.reshape(-1))
         with self._lock:
             self._pages[group] = (tag, page)
@@ -103,17 +112,19 @@ class BoundedPool:
         """
         per_page = self.layout.rows_per_page
         low, high = first // per_page, -(-last // per_page)
-        matrix = np.empty(((high - low) * per_page, self.layout.dimension), np.float32)
+        matrix = np.empty(((high - low) * per_page, self.layout.row_bytes), np.uint8)
         flat = matrix.reshape(-1)
         for place, group in enumerate(range(low, high)):
             open_group(
-                view, self.layout, group, flat[place * self._floats : (place + 1) * self._floats]
+                view, self.layout, group, flat[place * self._bytes : (place + 1) * self._bytes]
             )
-        vectors = matrix[first - low * per_page :][: last - first]
+        rows = slice(first - low * per_page, last - low * per_page)
+        whole = self._decoded(matrix)
+        vectors = whole[rows]
         try:
             yield vectors, squared_norms(vectors)
         finally:
-            self.wipe(matrix)
+            self.wipe(whole)
 
 
 Pool = VectorPool | BoundedPool

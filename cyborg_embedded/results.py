@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.itemcache import ItemCache
-    from cyborg_embedded.model import Metric
+    from cyborg_embedded.model import Metric, Precision
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
     from cyborg_embedded.store import PageStore
@@ -53,6 +53,7 @@ class IndexDescription(TypedDict):
     """Live rows in the saved graph."""
     deleted_rows: int
     """Rows that still take room in the file."""
+    storage_precision: Precision
     navigator_dimensions: int | None
     """Dimensions that the graph is walked in; None without a graph."""
     sequence: int
@@ -116,6 +117,7 @@ def describe_state(name: str, store: PageStore, state: State) -> IndexDescriptio
         "rows": root.live,
         "indexed_rows": int(state.alive[:covered].sum()),
         "deleted_rows": root.rows - root.live,
+        "storage_precision": root.precision,
         "navigator_dimensions": navigator_dimensions(state),
         "sequence": root.sequence,
         "index_id": store.header.index_id.hex(),

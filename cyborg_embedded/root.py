@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from cyborg_embedded.aead import OVERHEAD, TAG_BYTES
 from cyborg_embedded.errors import IntegrityError
-from cyborg_embedded.model import MAX_DIMENSION, MAX_ROWS, Metric, PageKind
+from cyborg_embedded.model import MAX_DIMENSION, MAX_ROWS, Metric, PageKind, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +94,9 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids: IdRecord = IdRecord()
     tables: dict[PageKind, TableRecord] = {}
     graph: GraphRecord | None = None
+    precision: Precision = "float32"
+    navigator_dimensions: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
+    """What the graph is to be walked in; 0 for what measuring finds best."""
 
     def table(self, kind: PageKind) -> TableRecord:
         """The table of a kind, empty if the kind has no pages."""

@@ -14,8 +14,9 @@ from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage, append_item_ids
 from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage, drop_overflow, write_items
 from cyborg_embedded.keys import blind
 from cyborg_embedded.model import MAX_ROWS, PageKind
+from cyborg_embedded.precision import encode
 from cyborg_embedded.tombstones import bury
-from cyborg_embedded.vectors import VectorLayout, append_vectors, read_vectors
+from cyborg_embedded.vectors import VectorLayout, append_vectors, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,8 @@ def upsert(view: WriteView, state: State, cache: IdCache, batch: Batch) -> None:
     if root.rows + len(batch) > MAX_ROWS:
         message = f"the index has room for {MAX_ROWS} rows, deleted ones included"
         raise InvalidInputError(message)
-    layout = VectorLayout.of(dimension, view.page_size)
+    layout = VectorLayout.of(dimension, view.page_size, root.precision)
+    stored = encode(batch.vectors, root.precision)
     blinded = Blinded.of(blind(view.keys.ids, batch.ids))
     table = cache.table(view)
     found = table.find(blinded)
@@ -54,15 +56,14 @@ def upsert(view: WriteView, state: State, cache: IdCache, batch: Batch) -> None:
 
     kept = known.copy()
     if known.any():
-        stored = read_vectors(view, layout, found[known])
-        given = batch.vectors[known]
         # Bit for bit: -0.0 is not 0.0 to the one who reads it back.
-        kept[known] = (stored.view(np.uint32) == given.view(np.uint32)).all(axis=1)
+        same = read_stored(view, layout, found[known]) == stored[known]
+        kept[known] = same.all(axis=1)
     moved = np.flatnonzero(~kept)
     rows = found.copy()
     rows[moved] = np.arange(root.rows, root.rows + len(moved))
 
-    append_vectors(view, layout, root.rows, batch.vectors[moved])
+    append_vectors(view, layout, root.rows, stored[moved])
     append_item_ids(view, root.rows, [batch.ids[place] for place in moved.tolist()])
     payloads = dict(zip(rows.tolist(), batch.payloads, strict=True))
     write_items(view, root.rows, payloads)

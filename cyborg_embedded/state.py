@@ -124,7 +124,7 @@ def advance(view: ReadView, older: State | None, page_size: int, cache_bytes: in
         check_successor(snapshot, older)
     pool = older.pool if older is not None else None
     if pool is None and root.dimension:
-        pool = make_pool(VectorLayout.of(root.dimension, page_size), cache_bytes)
+        pool = make_pool(VectorLayout.of(root.dimension, page_size, root.precision), cache_bytes)
     alive = load_alive(
         view,
         root.rows,
@@ -161,6 +161,7 @@ def check_successor(snapshot: Snapshot, older: State) -> None:
     before, rows = older.snapshot, older.root.rows
     fixed = older.root.dimension in (0, snapshot.root.dimension)
     fixed = fixed and older.root.metric == snapshot.root.metric
+    fixed = fixed and older.root.precision == snapshot.root.precision
     grown = snapshot.root.rows - rows
     layout = older.pool.layout if older.pool is not None else None
     kept = {PageKind.ITEM_IDS: divmod(rows, IDS_PER_PAGE)}

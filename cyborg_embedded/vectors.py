@@ -1,6 +1,6 @@
 """Vector pages.
 
-A page holds R whole rows of float32, little-endian; unused rows are zero. It takes the fewest
+A page holds R whole rows (precision.py); unused rows are zero. It takes the fewest
 blocks of LMDB's, two at least, of which rows fill 90 %; where no number of them up to a large page
 does, the number that rows fill best: a query wants single rows of many pages, and should open as
 little beside them as it can. A row longer than a large page is cut over P large pages, the last
@@ -19,6 +19,7 @@ import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.precision import decode, row_bytes
 from cyborg_embedded.streaming import stream_pages
 
 if TYPE_CHECKING:
@@ -26,18 +27,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.model import Precision
     from cyborg_embedded.pages import ReadView, WriteView
+
+    Bytes = NDArray[np.uint8]
+    Floats = NDArray[np.float32]
 
 __all__ = [
     "VectorLayout",
     "append_vectors",
     "by_group",
     "open_group",
-    "read_vectors",
+    "read_stored",
     "stream_vectors",
 ]
 
-FLOAT32_BYTES = 4
+CUT_BYTES = 4
+"""A row that is cut over pages is cut at multiples of this."""
 BLOCK_BYTES, BLOCK_HEAD = 4096, 16
 """A page of LMDB's, and what it keeps for itself of a run of them."""
 FEWEST_BLOCKS = 2
@@ -49,68 +55,63 @@ class VectorLayout:
     """Where rows lie in vector pages."""
 
     dimension: int
+    precision: Precision
+    row_bytes: int
     rows_per_page: int
     pages_per_row: int
     page_bytes: int
     """Most plaintext bytes that a page holds."""
 
     @classmethod
-    def of(cls, dimension: int, page_size: int) -> VectorLayout:
+    def of(cls, dimension: int, page_size: int, precision: Precision = "float32") -> VectorLayout:
         """The layout of vectors of this dimension where `page_size` is that of large pages."""
-        row_bytes = dimension * FLOAT32_BYTES
-        # Whole floats, so that a cut row can be opened in place.
-        room = (page_size - OVERHEAD) // FLOAT32_BYTES * FLOAT32_BYTES
-        if room < row_bytes:
-            return cls(dimension, 1, -(-row_bytes // room), room)
+        size = row_bytes(dimension, precision)
+        room = (page_size - OVERHEAD) // CUT_BYTES * CUT_BYTES
+        if room < size:
+            return cls(dimension, precision, size, 1, -(-size // room), room)
         best = (0.0, 0)
         for blocks in range(FEWEST_BLOCKS, (page_size + BLOCK_HEAD) // BLOCK_BYTES + 1):
-            rows = (blocks * BLOCK_BYTES - BLOCK_HEAD - OVERHEAD) // row_bytes
-            used = rows * row_bytes / (blocks * BLOCK_BYTES)
+            rows = (blocks * BLOCK_BYTES - BLOCK_HEAD - OVERHEAD) // size
+            used = rows * size / (blocks * BLOCK_BYTES)
             best = max(best, (used, rows))
             if used >= WELL_USED:
-                return cls(dimension, rows, 1, rows * row_bytes)
-        rows = best[1] or room // row_bytes
-        return cls(dimension, rows, 1, rows * row_bytes)
+                return cls(dimension, precision, size, rows, 1, rows * size)
+        rows = best[1] or room // size
+        return cls(dimension, precision, size, rows, 1, rows * size)
 
     def pages(self, rows: int) -> int:
         """How many pages hold `rows` rows."""
         return -(-rows // self.rows_per_page) * self.pages_per_row
 
     def span(self, page: int) -> slice:
-        """The floats of a page, as a slice of the row-major matrix."""
+        """The bytes of a page, as a slice of the row-major matrix."""
         if self.pages_per_row == 1:
-            floats = self.page_bytes // FLOAT32_BYTES
-            return slice(page * floats, (page + 1) * floats)
+            return slice(page * self.page_bytes, (page + 1) * self.page_bytes)
         row, part = divmod(page, self.pages_per_row)
-        floats = self.page_bytes // FLOAT32_BYTES
-        start = part * floats
-        base = row * self.dimension
-        return slice(base + start, base + min(start + floats, self.dimension))
+        start, base = part * self.page_bytes, row * self.row_bytes
+        return slice(base + start, base + min(start + self.page_bytes, self.row_bytes))
 
 
-def append_vectors(
-    view: WriteView, layout: VectorLayout, first_row: int, vectors: NDArray[np.float32]
-) -> None:
-    """Write `vectors` (n, dimension) as rows `first_row` and following."""
-    if not len(vectors):
+def append_vectors(view: WriteView, layout: VectorLayout, first_row: int, stored: Bytes) -> None:
+    """Write `stored` (n, row_bytes) as rows `first_row` and following."""
+    if not len(stored):
         return
     per_page = layout.rows_per_page
     kept = first_row % per_page
     start = first_row - kept
-    pages = layout.pages(first_row + len(vectors)) - layout.pages(start)
+    pages = layout.pages(first_row + len(stored)) - layout.pages(start)
     rows = pages // layout.pages_per_row * per_page
-    matrix = np.zeros((rows, layout.dimension), np.float32)
+    matrix = np.zeros((rows, layout.row_bytes), np.uint8)
+    flat = matrix.reshape(-1)
     first_page = layout.pages(start)
     if kept:
-        flat = matrix.reshape(-1)
         view.open_into(PageKind.VECTORS, first_page, flat[layout.span(0)])
-    matrix[kept : kept + len(vectors)] = vectors
-    flat = matrix.reshape(-1)
+    matrix[kept : kept + len(stored)] = stored
     for page in range(pages):
         view.seal(PageKind.VECTORS, first_page + page, flat[layout.span(page)])
 
 
-def open_group(view: ReadView, layout: VectorLayout, group: int, into: NDArray[np.float32]) -> None:
+def open_group(view: ReadView, layout: VectorLayout, group: int, into: Bytes) -> None:
     """Open the page, or the pages of the one row, that group number `group` of rows lies in."""
     parts = range(layout.pages_per_row)
     pages = [group * layout.pages_per_row + part for part in parts]
@@ -132,15 +133,13 @@ def by_group(
         yield group, list(zip(places.tolist(), inside.tolist(), strict=True))
 
 
-def read_vectors(
-    view: ReadView, layout: VectorLayout, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Rows (n, dimension) straight from their pages, in any order, past any pool.
+def read_stored(view: ReadView, layout: VectorLayout, rows: NDArray[np.int64]) -> Bytes:
+    """Rows as stored (n, row_bytes), straight from their pages, in any order, past any pool.
 
     Pages are opened one at a time into one buffer, which is overwritten with zeros in the end.
     """
-    out = np.empty((len(rows), layout.dimension), np.float32)
-    page = np.empty((layout.rows_per_page, layout.dimension), np.float32)
+    out = np.empty((len(rows), layout.row_bytes), np.uint8)
+    page = np.empty((layout.rows_per_page, layout.row_bytes), np.uint8)
     for group, places in by_group(layout, rows):
         open_group(view, layout, group, page.reshape(-1))
         # One by one: indexing by an array would leave a copy behind that nobody wipes.
@@ -151,10 +150,7 @@ def read_vectors(
 
 
 def stream_vectors(
-    view: ReadView,
-    layout: VectorLayout,
-    rows: int,
-    consume: Callable[[int, NDArray[np.float32]], None],
+    view: ReadView, layout: VectorLayout, rows: int, consume: Callable[[int, Floats], None]
 ) -> None:
     """Open all pages of the first `rows` rows, past any pool.
 
@@ -162,9 +158,10 @@ def stream_vectors(
     `stream_pages`.
     """
 
-    def take(page: int, floats: NDArray[np.float32]) -> None:
+    def take(page: int, data: Bytes) -> None:
         first = page // layout.pages_per_row * layout.rows_per_page
-        consume(first, floats.reshape(-1, layout.dimension)[: rows - first])
+        stored = data.reshape(-1, layout.row_bytes)[: rows - first]
+        consume(first, decode(stored, layout.precision))
 
     pages = layout.pages(rows)
-    stream_pages(view, PageKind.VECTORS, pages, layout.pages_per_row, layout.span, np.float32, take)
+    stream_pages(view, PageKind.VECTORS, pages, layout.pages_per_row, layout.span, np.uint8, take)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lmdb
@@ -66,6 +67,14 @@ def run_python(source, *arguments, **options):
     )
     out, err = child.communicate(timeout=300)
     return child.returncode, out, err
+
+
+def wait_until(condition, seconds=30.0):
+    """Return as soon as `condition` holds; fail if it does not within some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for has not come"
+        time.sleep(0.002)
 
 
 def plain(value):

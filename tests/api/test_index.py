@@ -553,9 +553,119 @@ def test_describe(client, folder):
             "rows": 2,
             "indexed_rows": 0,
             "deleted_rows": 1,
+            "storage_precision": "float32",
+            "navigator_dimensions": None,
             "sequence": 3,
             "format_version": 1,
         }
+
+
+# --- precision and navigator ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_storage_precision(client, folder, precision):
+    """What is stored in fewer bytes is what is searched, read back and kept over a reopening."""
+    vectors = np.random.default_rng(8).normal(size=(300, 24)).astype(np.float32)
+    names = [f"item {number}" for number in range(300)]
+    with client.create_index("a", index_key=KEY, storage_precision=precision) as index:
+        index.upsert(names, vectors)
+        stored = np.array([item["vector"] for item in index.get(names)])
+        assert not np.array_equal(stored, vectors)
+        assert np.abs(stored - vectors).max() < 0.02
+        answers = index.query(vectors[:20], top_k=5)
+        truth = np.sqrt(((vectors[:20, None] - stored[None]) ** 2).sum(axis=2))
+        for answer, distances in zip(answers, truth, strict=True):
+            order = distances.argsort()[:5]
+            assert [result["id"] for result in answer] == [names[row] for row in order]
+            got = [result["distance"] for result in answer]
+            assert got == pytest.approx(distances[order].tolist(), rel=1e-4, abs=1e-5)
+        rows = index._session.state.root.rows
+        index.upsert(names[:50], vectors[:50])
+        assert index._session.state.root.rows == rows, (
+            "a vector that is stored the same keeps its row"
+        )
+        assert index.describe()["storage_precision"] == precision
+        index.optimize()
+        assert index.query(stored[7], top_k=1)[0]["id"] == "item 7"
+    for cache_bytes in (None, 100_000):
+        with client.load_index("a", index_key=KEY, cache_bytes=cache_bytes) as index:
+            again = np.array([item["vector"] for item in index.get(names)])
+            assert np.array_equal(again, stored)
+            assert index.query(vectors[:20], top_k=5) == answers
+
+
+def test_what_a_precision_cannot_hold(client):
+    """A number beyond float16, or a direction that rounding takes away, is refused, whole batch."""
+    with client.create_index("a", index_key=KEY, storage_precision="float16") as index:
+        index.upsert(["a"], [[1, 2]])
+        with pytest.raises(InvalidInputError):
+            index.upsert(["b", "c"], [[1, 1], [1, 70_000]])
+        assert index.list_ids() == ["a"]
+    with client.create_index(
+        "b", index_key=KEY, storage_precision="float16", metric="cosine"
+    ) as index:
+        with pytest.raises(InvalidInputError):
+            index.upsert(["b"], [[1e-9, 1e-9]])
+        assert len(index) == 0
+
+
+@pytest.mark.parametrize("walked", [16, 20, 64, 1000])
+def test_navigator_dimensions(client, walked):
+    """The graph is walked in as many dimensions as were asked for, or in all there are."""
+    vectors = np.random.default_rng(9).normal(size=(400, 64)).astype(np.float32)
+    with client.create_index("a", index_key=KEY, navigator_dimensions=walked) as index:
+        index.upsert([str(number) for number in range(400)], vectors)
+        assert index.describe()["navigator_dimensions"] is None
+        index.optimize()
+        assert index.describe()["navigator_dimensions"] == min(walked, 64)
+        assert [a[0]["id"] for a in index.query(vectors[:50], top_k=1)] == [
+            str(number) for number in range(50)
+        ]
+    with client.load_index("a", index_key=KEY) as index:
+        assert index.describe()["navigator_dimensions"] == min(walked, 64)
+        assert index.query(vectors[3], top_k=1)[0]["id"] == "3"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"storage_precision": "float64"},
+        {"storage_precision": None},
+        {"navigator_dimensions": 0},
+        {"navigator_dimensions": -1},
+        {"navigator_dimensions": 1.5},
+        {"navigator_dimensions": 16_385},
+        {"navigator_dimensions": 16, "metric": "inner_product"},
+        {"indexing": "sometimes"},
+    ],
+)
+def test_bad_options_make_no_index(client, bad):
+    """An option that makes no sense is refused before anything is made."""
+    with pytest.raises(InvalidInputError):
+        client.create_index("a", index_key=KEY, **bad)
+    assert client.list_indexes() == []
+
+
+def test_recall_is_asked_for(client):
+    """A recall is reached on rows that are not in the graph, 1 is exact, and nonsense is refused."""
+    random = np.random.default_rng(10)
+    centres = random.normal(size=(60, 32))
+    vectors = centres[random.integers(60, size=6000)] + 0.6 * random.normal(size=(6000, 32))
+    with client.create_index("a", index_key=KEY, indexing="manual") as index:
+        index.upsert([str(number) for number in range(5500)], vectors[:5500])
+        exact = index.query_arrays(vectors[5500:])[0]
+        index.optimize()
+        assert index.query_arrays(vectors[5500:], recall=1)[0] == exact
+        for wanted in (0.9, 0.99):
+            found = index.query_arrays(vectors[5500:], recall=wanted)[0]
+            shares = [len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)]
+            assert np.mean(shares) >= wanted - 0.015
+        for bad in (0, -1, 1.1, float("nan"), "0.9", True):
+            with pytest.raises(InvalidInputError):
+                index.query(vectors[0], recall=bad)
+        with pytest.raises(InvalidInputError):
+            index.query(vectors[0], recall=0.9, ef=10)
 
 
 # --- handles and threads --------------------------------------------------------------------

@@ -25,6 +25,7 @@ ROOT, TABLE, VECTORS, ITEMS, CONTENTS, METADATA = 1, 2, 3, 4, 5, 6
 IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS = 7, 8, 9, 10, 11, 12
 TABLED = {VECTORS, ITEMS, IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS}
 METRICS = {"euclidean", "squared_euclidean", "cosine", "inner_product"}
+PRECISIONS = ("float32", "float16", "int8")
 NO_ROW = 0xFFFFFFFF
 
 
@@ -238,21 +239,8 @@ def read_messagepack(data, at=0):
         return first, at
     if first == 0xC0:
         return None, at
-    if first & 0xF0 == 0x80 or first in (0xDE, 0xDF):
-        count, at = read_length(data, at, first & 0x0F, {0xDE: 2, 0xDF: 4}.get(first))
-        value = {}
-        for _ in range(count):
-            name, at = read_messagepack(data, at)
-            check(isinstance(name, (int, str)) and name not in value, 10)
-            value[name], at = read_messagepack(data, at)
-        return value, at
-    if first & 0xF0 == 0x90 or first in (0xDC, 0xDD):
-        count, at = read_length(data, at, first & 0x0F, {0xDC: 2, 0xDD: 4}.get(first))
-        values = []
-        for _ in range(count):
-            value, at = read_messagepack(data, at)
-            values.append(value)
-        return values, at
+    if first & 0xE0 == 0x80 or 0xDC <= first <= 0xDF:
+        return read_container(data, at, first)
     if 0xCC <= first <= 0xCF:
         return read_length(data, at, 0, 1 << (first - 0xCC))
     if first & 0xE0 == 0xA0 or 0xD9 <= first <= 0xDB:
@@ -267,6 +255,24 @@ def read_messagepack(data, at=0):
     count, at = read_length(data, at, 0, 1 << (first - 0xC4))
     check(at + count <= len(data), 10)
     return data[at : at + count], at + count
+
+
+def read_container(data, at, first):
+    """A map or an array."""
+    width = None if first < 0xDC else 4 if first & 1 else 2
+    count, at = read_length(data, at, first & 0x0F, width)
+    if first & 0xF0 == 0x80 or first >= 0xDE:
+        value = {}
+        for _ in range(count):
+            name, at = read_messagepack(data, at)
+            check(isinstance(name, (int, str)) and name not in value, 10)
+            value[name], at = read_messagepack(data, at)
+        return value, at
+    values = []
+    for _ in range(count):
+        value, at = read_messagepack(data, at)
+        values.append(value)
+    return values, at
 
 
 def read_length(data, at, short, width):
@@ -322,6 +328,8 @@ def read_root(plaintext, tags_per_chunk):
             "ids": (a_map, ({},)),
             "tables": (a_map, ({},)),
             "graph": (lambda value: value is None or a_map(value), (None,)),
+            "precision": (lambda value: value in PRECISIONS, ("float32",)),
+            "navigator_dimensions": (whole(16_384), (0,)),
         },
     )
     count = whole(1 << 48)
@@ -344,9 +352,21 @@ def read_root(plaintext, tags_per_chunk):
     return root
 
 
-def vector_layout(dimension, page_size):
+def row_bytes_of(dimension, precision):
+    return {"float32": 4 * dimension, "float16": 2 * dimension, "int8": 4 + dimension}[precision]
+
+
+def floats_of(row, dimension, precision):
+    """A stored row as numbers."""
+    if precision == "int8":
+        scale, *codes = struct.unpack(f"<f{dimension}b", row)
+        return [scale * code for code in codes]
+    return list(struct.unpack(f"<{dimension}{'e' if precision == 'float16' else 'f'}", row))
+
+
+def vector_layout(dimension, page_size, precision="float32"):
     """R, P, and the plaintext bytes of a page (of all but the last of a row, where P > 1)."""
-    row, room = 4 * dimension, page_size - 40
+    row, room = row_bytes_of(dimension, precision), page_size - 40
     room4 = room // 4 * 4
     if room4 < row:
         return 1, -(-row // room4), room4
@@ -363,10 +383,11 @@ def vector_layout(dimension, page_size):
 
 def read_vectors(pages):
     """The vectors of all rows, live or dead, as bytes."""
-    rows, row_bytes = pages.root["rows"], 4 * pages.root["dimension"]
+    rows, layout = pages.root["rows"], (pages.root["dimension"], pages.root["precision"])
     if not rows:
         return []
-    per_page, per_row, length = vector_layout(pages.root["dimension"], pages.page_size)
+    row_bytes = row_bytes_of(*layout)
+    per_page, per_row, length = vector_layout(layout[0], pages.page_size, layout[1])
     vectors = []
     for page in range(0, -(-rows // per_page) * per_row, per_row):
         lengths = [length] * (per_row - 1) + [row_bytes * per_page - length * (per_row - 1)]
@@ -414,7 +435,7 @@ def read_items(pages):
             continue
         record = data[offsets[row % 32] : offsets[row % 32 + 1]]
         metadata, contents = read_record(pages, row, record)
-        vector = struct.unpack(f"<{pages.root['dimension']}f", vectors[row])
+        vector = floats_of(vectors[row], pages.root["dimension"], pages.root["precision"])
         try:
             items.append(Item(ids[row].decode(), row, vector, metadata, contents))
         except UnicodeDecodeError:

@@ -9,8 +9,11 @@ from reader import RejectedError, decode, read_index, read_records, vector_layou
 from support import KEY, METRICS, make_index
 
 from cyborg_embedded import Client
+from cyborg_embedded.folder import Folder
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, PageKind
 from cyborg_embedded.navigation import load_graph, stream_codes
+from cyborg_embedded.root import Root
+from cyborg_embedded.store import PageStore
 from cyborg_embedded.vectors import VectorLayout
 
 LONG = (511, 512, 513, 2000)
@@ -121,6 +124,22 @@ def test_items(folder, metric, page_size):
     found = check_same(folder, items)
     assert found.graph is None
     assert found.graph_rejected is None
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("dimension", [7, 130, 1000])
+def test_stored_in_fewer_bytes(folder, precision, dimension):
+    """Vectors of every precision are read as the library reads them, near what was given."""
+    with Folder(folder).creating("notes", timeout=10.0) as path:
+        root = Root(sequence=1, metric="cosine", dimension=dimension, precision=precision)
+        PageStore.create(path, KEY, root, page_size=512)
+    given = numbers(6, (40, dimension))
+    with opened(folder) as index:
+        index.upsert(list(map(str, range(40))), given)
+        got = np.array([item["vector"] for item in index.get(list(map(str, range(40))))])
+    assert np.abs(got - given).max() < 0.03
+    found = read_index(folder / "notes.cyb", KEY)
+    assert np.array_equal(np.array([item.vector for item in found.items], np.float32), got)
 
 
 @pytest.mark.parametrize("dimension", [53, 54, 55, 108, 109, 200])

@@ -170,6 +170,9 @@ PAGES = {
     "a link to nowhere": (25, links(0, 1, 1098)),
 }
 ROOTS = {
+    "another precision": (10, bad_root(precision="float64")),
+    "a precision that is a number": (10, bad_root(precision=32)),
+    "too many dimensions to walk": (10, bad_root(navigator_dimensions=16_385)),
     "no map": (10, lambda _: b"\x90"),
     "bytes behind it": (10, lambda root: msgspec.msgpack.encode(root) + b"\xc0"),
     "cut": (10, lambda root: msgspec.msgpack.encode(root)[:-1]),

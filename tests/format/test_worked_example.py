@@ -105,6 +105,8 @@ def compute():
             "ids": {"entries": 1, "sorted": 0},
             "tables": {kind: {"pages": 1, "chunks": chunks[kind][-16:]} for kind in tables},
             "graph": None,
+            "precision": "float32",
+            "navigator_dimensions": 0,
         }
     )
     sealed_root = seal(1, 0, root, digest)

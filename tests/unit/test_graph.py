@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from support import wait_until
 
 from cyborg_embedded import Client
 from cyborg_embedded.graph import Graph
@@ -22,13 +23,25 @@ POINTS = random_points(2 * COUNT)
 QUERIES = random_points(50, 1)
 
 
-def built(rows, covered, space="l2"):
-    return Graph.build(np.asarray(rows), covered, lambda part: POINTS[part], DIMENSION, space)
+def built(rows, covered, space="l2", room=COUNT):
+    graph = Graph.empty(room, DIMENSION, space)
+    add(graph, rows, covered)
+    return graph
+
+
+def add(graph, rows, covered, threads=1):
+    graph.add(np.asarray(rows), covered, POINTS[rows], threads)
+
+
+def saved(graph):
+    return encode(graph.links()[0])
 
 
 def restored(graph, covered, space="l2", step=97):
     """The graph through its byte string, with its points handed over in runs."""
-    links = decode(encode(graph.links()), covered)
+    links, reached = graph.links()
+    assert reached == covered
+    links = decode(encode(links), covered)
 
     def stream(take):
         for first in range(0, covered, step):
@@ -88,7 +101,7 @@ def test_restored_graph_finds_the_same(rows, space):
     for k in (1, 10, 60):
         assert found_sets(again, k) == found_sets(graph, k)
     twice = restored(again, COUNT, space)
-    assert encode(twice.links()) == encode(again.links()) == encode(graph.links())
+    assert saved(twice) == saved(again) == saved(graph)
 
 
 @pytest.mark.parametrize("space", ["l2", "ip"])
@@ -102,7 +115,8 @@ def test_recall(space):
 def test_distances(space, k):
     """Rows come nearest first, each once, with their distances, as many as were asked for."""
     graph = built(np.arange(COUNT), COUNT, space)
-    rows, distances = graph.search(QUERIES, k)
+    rows, distances, covered = graph.search(QUERIES, k)
+    assert covered == COUNT
     assert rows.shape == distances.shape == (len(QUERIES), k)
     assert (rows.dtype, distances.dtype) == (np.int64, np.float32)
     for query, found, near in zip(QUERIES, rows, distances, strict=True):
@@ -112,82 +126,75 @@ def test_distances(space, k):
 
 
 @pytest.mark.parametrize("space", ["l2", "ip"])
-def test_restored_graph_can_be_extended(space):
-    """A restored graph takes more rows, finds them and the old ones, and stays as it was."""
+@pytest.mark.parametrize("threads", [1, 3])
+def test_restored_graph_can_grow(space, threads):
+    """A restored graph takes more rows, and finds them and the old ones."""
     graph = restored(built(np.arange(COUNT), COUNT, space), COUNT, space)
-    before = found_sets(graph)
-    more = np.arange(COUNT, 2 * COUNT)
-    larger = graph.extended(more, 2 * COUNT, lambda part: POINTS[part])
-    assert len(larger) == 2 * COUNT
-    assert larger.covered == 2 * COUNT
-    assert recall(larger, np.arange(2 * COUNT), space) > 0.97
-    assert found_sets(graph) == before
-    assert found_sets(restored(larger, 2 * COUNT, space)) == found_sets(larger)
+    add(graph, np.arange(COUNT, 2 * COUNT), 2 * COUNT, threads)
+    assert len(graph) == 2 * COUNT
+    assert graph.covered == 2 * COUNT
+    assert graph.rows.tolist() == list(range(2 * COUNT))
+    assert recall(graph, np.arange(2 * COUNT), space) > 0.97
+    again = restored(graph, 2 * COUNT, space)
+    assert found_sets(again) == found_sets(graph)
+    assert saved(again) == saved(graph)
 
 
-def test_extending_step_by_step():
-    """Saving, restoring and extending by turns loses no row."""
+def test_growing_step_by_step():
+    """Saving, restoring and growing by turns loses no row."""
     graph, size = built(np.arange(50), 50), 50
     for step in (1, 10, 100, 200):
         rows = np.arange(size, size + step)
         size += step
-        graph = restored(graph.extended(rows, size, lambda part: POINTS[part]), size)
+        add(graph, rows, size)
+        graph = restored(graph, size)
     assert recall(graph, np.arange(size)) > 0.98
     for row in range(size):
         assert row in rows_of(graph, POINTS[row : row + 1], 5)[0]
 
 
-def alive_but(dead, count=COUNT):
-    alive = np.ones(count, bool)
-    alive[dead] = False
-    return alive
+@pytest.mark.parametrize("room", [0, 1, 7, COUNT])
+def test_room_is_no_limit(room):
+    """A graph takes more rows than it was made with room for, one by one and many at once."""
+    graph = built([], 0, room=room)
+    for row in range(20):
+        add(graph, [row], row + 1)
+    add(graph, np.arange(20, COUNT), COUNT)
+    assert recall(graph, np.arange(COUNT)) > 0.98
 
 
-def test_buried_rows():
-    """Buried rows are never found again, and the graph knows which of them somebody may miss."""
-    graph = built(np.arange(COUNT), COUNT)
-    dead = np.arange(0, COUNT, 4)
-    graph.bury(alive_but(dead))
-    assert graph.buried == len(dead)
-    assert not np.isin(rows_of(graph, QUERIES, 30), dead).any()
-    assert recall(graph, np.setdiff1d(np.arange(COUNT), dead)) > 0.95
-    assert graph.hidden(np.ones(COUNT, bool)).tolist() == dead.tolist()
-    assert graph.hidden(alive_but(dead[1:])).tolist() == [0]
-    assert graph.hidden(alive_but(dead)).tolist() == []
-    graph.bury(alive_but(dead))
-    graph.bury(alive_but(dead[:3]))
-    assert graph.buried == len(dead)
+def test_rows_in_any_order():
+    """Rows that come later may be lower: they are kept and saved in ascending order."""
+    graph = built(np.arange(1, COUNT, 2), COUNT)
+    add(graph, np.arange(0, COUNT, 2), COUNT)
+    assert graph.rows.tolist() == list(range(COUNT))
+    assert graph.links()[0].rows.tolist() == list(range(COUNT))
+    assert found_sets(restored(graph, COUNT)) == found_sets(graph)
 
 
-def test_buried_rows_stay_buried():
-    """Extending a graph keeps its buried rows buried, saving leaves them to the tombstones."""
-    graph = built(np.arange(COUNT), COUNT)
-    dead = np.arange(5)
-    graph.bury(alive_but(dead))
-    rows = np.arange(COUNT, COUNT + 50)
-    larger = graph.extended(rows, COUNT + 50, lambda part: POINTS[part])
-    assert larger.buried == 5
-    assert not np.isin(rows_of(larger, POINTS[:5], 10), dead).any()
-    again = restored(larger, COUNT + 50)
-    assert again.buried == 0
-    again.bury(alive_but(dead, COUNT + 50))
-    assert not np.isin(rows_of(again, POINTS[:5], 10), dead).any()
+def test_an_empty_graph():
+    """A graph without rows finds none, and one that is only told to reach further does so."""
+    graph = built([], 0)
+    rows, distances, covered = graph.search(QUERIES, 10)
+    assert rows.shape == distances.shape == (len(QUERIES), 0)
+    assert covered == len(graph) == len(graph.rows) == 0
+    add(graph, [2], 5)
+    add(graph, [], 9)
+    assert graph.search(QUERIES, 10)[2] == graph.covered == 9
+    assert rows_of(graph, QUERIES, 1).tolist() == [[2]] * len(QUERIES)
 
 
-def test_asking_for_more_than_there_is():
-    """Asking for more rows than are alive gives them all, or None where the walk cannot reach them."""
+@pytest.mark.parametrize("beam", [21, 100])
+def test_asking_for_more_than_there_is(beam):
+    """Asking for more rows than there are gives them all, or None where a walk cannot reach them."""
     graph = built(np.arange(20), 20)
-    graph.bury(alive_but([3, 4], 20))
-    found = graph.search(QUERIES[:3], 100)
-    assert found is None or [len(set(row)) for row in found[0].tolist()] == [18] * 3
-    graph.bury(np.zeros(20, bool))
-    rows, distances = graph.search(QUERIES[:3], 5)
-    assert rows.shape == distances.shape == (3, 0)
+    found = graph.search(QUERIES[:3], beam)
+    assert found is None or [sorted(row) for row in found[0].tolist()] == [list(range(20))] * 3
 
 
 def test_rows_that_no_link_leads_to():
     """A graph whose walk cannot reach as many rows as it is asked for says None, not fewer."""
-    links = built(np.arange(20), 20).links()
+    links, _ = built(np.arange(20), 20).links()
     level0 = np.zeros_like(links.level0)
     alone = dataclasses.replace(links, level0=level0, upper=np.zeros_like(links.upper))
     graph = Graph.restore(
@@ -201,31 +208,66 @@ def test_rows_that_no_link_leads_to():
     assert rows_of(graph, QUERIES, 1, beam=1).tolist() == [[links.entry]] * len(QUERIES)
 
 
-def test_searching_while_burying():
-    """Threads that search while rows are buried get rows of the graph, and nothing breaks."""
-    graph, wrong, done = built(np.arange(COUNT), COUNT), [], threading.Event()
+def check_growing(found, step, room, beam):
+    """Assert that one answer is right for a graph that grows by `step` rows, every second of them."""
+    rows, distances, covered = found
+    added = set(range(0, covered, 2))
+    assert covered % step == 0
+    assert covered <= room
+    assert (np.diff(distances, axis=1) >= 0).all()
+    # A beam that is wide enough finds all, since no row comes twice.
+    assert rows.shape[1] == min(beam, len(added))
+    for line in rows.tolist():
+        assert len(set(line)) == len(line)
+        assert set(line) <= added
 
-    def search():
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("again", [False, True])
+def test_searching_while_growing(threads, again):
+    """Threads that search while rows are added find rows that have been added, each once, and with
+    a wide beam every one below what the graph says it reached. Links taken meanwhile are whole.
+    """
+    step, room = 20, 2 * COUNT
+    graph, wrong, done = built(np.arange(0, step, 2), step, room=1), [], threading.Event()
+    if again:
+        graph = restored(graph, step)
+    reached = set()
+
+    def search(beam):
         try:
+            last = 0
             while not done.is_set():
-                found = graph.search(QUERIES[:5], 10)
-                if found is not None and not ((found[0] >= 0) & (found[0] < COUNT)).all():
-                    wrong.append(found)
+                found = graph.search(QUERIES[:3], beam)
+                check_growing(found, step, room, beam)
+                assert found[2] >= last
+                last = found[2]
+                reached.add(last)
         except BaseException as error:
             wrong.append(error)
 
-    threads = [threading.Thread(target=search) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    alive = np.ones(COUNT, bool)
-    for row in range(200):
-        alive[row] = False
-        graph.bury(alive)
+    def save():
+        try:
+            while not done.is_set():
+                links, covered = graph.links()
+                assert links.rows.tolist() == list(range(0, covered, 2))
+                decode(encode(links), covered)
+        except BaseException as error:
+            wrong.append(error)
+
+    workers = [threading.Thread(target=search, args=(beam,)) for beam in (1, 10, room, room)]
+    workers.append(threading.Thread(target=save))
+    for worker in workers:
+        worker.start()
+    for first in range(step, room, step):
+        if first % (5 * step) == 0:
+            wait_until(lambda first=first: wrong or first in reached)
+        add(graph, np.arange(first, first + step, 2), first + step, threads)
     done.set()
-    for thread in threads:
-        thread.join()
+    for worker in workers:
+        worker.join()
     assert wrong == []
-    assert graph.buried == 200
+    assert graph.search(QUERIES[:1], room)[0].shape == (1, COUNT)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean", "cosine", "inner_product"])

@@ -24,6 +24,7 @@ LAYERS = {
         "locks",
         "names",
         "padding",
+        "precision",
         "projection",
     },
     "files and records": {"environment", "header", "root", "savedkey"},

@@ -208,7 +208,9 @@ from cyborg_embedded.links import decode, encode
 random = np.random.default_rng(1)
 points = random.standard_normal((300, 8)).astype(np.float32)
 rows = np.arange(300)
-sound = encode(Graph.build(rows, 300, lambda part: points[part], 8, "l2").links())
+whole = Graph.empty(300, 8, "l2")
+whole.add(rows, 300, points, 1)
+sound = encode(whole.links()[0])
 restored = 0
 for attempt in range(400):
     data = bytearray(sound)
@@ -222,15 +224,15 @@ for attempt in range(400):
     graph = Graph.restore(links, 300, lambda take: take(0, len(points), lambda out: np.copyto(out, points)), 8, "l2")
     found = graph.search(points[:5], 10)
     assert found is None or found[0].max() < 300
-    graph.bury(rows % 3 > 0)
+    graph.add(np.arange(300, 310), 310, points[:10], 1)
     graph.search(points[:5], 10)
-    more = graph.extended(np.arange(300, 310), 310, lambda part: points[part - 300])
-    more.search(points[:5], 10)
+    graph.search(points[:5], 310)
+    graph.links()
     restored += 1
 print(restored)
 """
 
 
 def test_accepted_graphs_never_kill_the_process():
-    """Whatever damaged graph is accepted, searching, burying and extending it crashes nothing."""
+    """Whatever damaged graph is accepted, searching, growing and saving it crashes nothing."""
     assert int(run_child(RESTORE_MUTATED)) >= 10

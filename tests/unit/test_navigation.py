@@ -46,7 +46,9 @@ PROJECTION = a_projection()
 @functools.cache
 def links(rows):
     """Links over the first rows; built once, since threads build them in any order."""
-    return Graph.build(np.arange(rows), rows, lambda part: POINTS[part], WALKED, "l2").links()
+    graph = Graph.empty(rows, WALKED, "l2")
+    graph.add(np.arange(rows), rows, POINTS[:rows], 1)
+    return graph.links()[0]
 
 
 def saved(rows, projection=PROJECTION):

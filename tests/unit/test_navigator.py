@@ -1,14 +1,18 @@
-"""The navigator: one built, extended, saved and restored finds the same candidates."""
+"""The navigator: one made, grown, saved and restored finds the same candidates, none of them dead."""
+
+import threading
 
 import msgspec
 import numpy as np
 import pytest
+from support import wait_until
 from unit_harness import PagedStore
 
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, METRICS
 from cyborg_embedded.navigation import load_graph, save_graph
-from cyborg_embedded.navigator import BEAM, RANKED_EXTRA, Navigator
+from cyborg_embedded.navigator import BEAM, RANKED_EXTRA, REFINED, Navigator
+from cyborg_embedded.precision import encode
 from cyborg_embedded.projection import choose_projection
 from cyborg_embedded.vectors import VectorLayout, append_vectors
 
@@ -25,10 +29,6 @@ LIVE = np.setdiff1d(np.arange(ROWS), DEAD)
 LATE = np.setdiff1d(np.arange(ROWS, ROWS + MORE), [ROWS + 4])
 
 
-def vectors_of(rows):
-    return VECTORS[rows]
-
-
 def projection_of(metric):
     projection = choose_projection(prepare(VECTORS[LIVE], metric))
     assert projection.walked < projection.dimensions
@@ -36,17 +36,35 @@ def projection_of(metric):
 
 
 def built(metric, projection):
-    return Navigator.build(LIVE, ROWS, vectors_of, projection, D, metric)
+    """A navigator over the rows that are alive at first."""
+    navigator = Navigator.empty(len(LIVE), ROWS, projection, D, metric)
+    navigator.add(LIVE, ROWS, VECTORS[LIVE], metric, 1, len(LIVE))
+    return navigator
 
 
-def extended(metric, projection):
-    return built(metric, projection).extended(LATE, ROWS + MORE, vectors_of, metric)
+def grow(navigator, metric, threads=1, step=70):
+    """Add the rows that come later."""
+    navigator.add(LATE, ROWS + MORE, VECTORS[LATE], metric, threads, step)
+
+
+def grown(metric, projection):
+    """A navigator that has got its last rows while it was in use."""
+    navigator = built(metric, projection)
+    grow(navigator, metric)
+    return navigator
+
+
+def alive_of(navigator):
+    """That of the rows which a navigator covers all are alive that ever were."""
+    alive = np.ones(navigator.graph.covered, bool)
+    alive[DEAD] = False
+    return alive
 
 
 def codes_of(navigator, metric):
     """The codes of all covered rows, zeros for those that are not in the graph."""
     codes = np.zeros((navigator.graph.covered, navigator.projection.dimensions), np.int8)
-    rows = navigator.graph._rows
+    rows = navigator.graph.rows
     codes[rows] = navigator.projection.encode(prepare(VECTORS[rows], metric))
     return codes
 
@@ -60,9 +78,11 @@ def restored(navigator, metric, path):
         codes = codes_of(navigator, metric).__getitem__
 
     def work(view):
-        append_vectors(view, layout, 0, VECTORS[:covered])
+        append_vectors(view, layout, 0, encode(VECTORS[:covered], "float32"))
         view.root = msgspec.structs.replace(view.root, rows=covered, live=covered)
-        save_graph(view, navigator.saved(), codes and (lambda row: codes(slice(row, None))), 0)
+        save_graph(
+            view, navigator.graph_to_save(), codes and (lambda row: codes(slice(row, None))), 0
+        )
 
     with PagedStore(path, page_size=DEFAULT_PAGE_SIZE, metric=metric, dimension=D) as store:
         store.write(work)
@@ -70,18 +90,32 @@ def restored(navigator, metric, path):
             return Navigator.restore(view, load_graph(view), layout, metric)
 
 
-def found(navigator, metric, k=K):
-    """The candidates of all queries."""
-    answers = navigator.candidates(navigator.points(prepare(QUERIES, metric)), k)
-    return [sorted(rows.tolist()) for rows in answers]
+def candidates(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
+    """The candidates of queries, a list for each without what stands for none."""
+    if alive is None:
+        alive = alive_of(navigator)
+    points = navigator.points(prepare(queries, metric))
+    answer = navigator.candidates(points, k, alive, beam)
+    if answer is None:
+        return None
+    rows, covered = answer
+    assert covered == min(navigator.graph.covered, len(alive))
+    return [sorted(line[line >= 0].tolist()) for line in rows]
 
 
-def true_recall(navigator, metric, rows, k=K):
+def found(navigator, metric, k=K, alive=None):
+    """The candidates, where there are some."""
+    answer = candidates(navigator, metric, k, alive)
+    assert answer is not None
+    return answer
+
+
+def true_recall(navigator, metric, rows, k=K, alive=None):
     """The share of the k nearest rows among the candidates."""
     points = prepare(VECTORS[rows], metric).astype(float)
     hits = 0
     queries = prepare(QUERIES, metric)
-    for query, near in zip(queries, found(navigator, metric, k), strict=True):
+    for query, near in zip(queries, found(navigator, metric, k, alive), strict=True):
         distances = ((points - query) ** 2).sum(axis=1)
         if metric == "inner_product":
             distances = -(points @ query)
@@ -102,7 +136,7 @@ def case(request):
     return metric, projection_of(metric) if projected else None
 
 
-@pytest.mark.parametrize("made", [built, extended])
+@pytest.mark.parametrize("made", [built, grown])
 def test_restored_finds_the_same(case, made, tmp_path):
     """A navigator that was saved and restored finds the candidates that it found before."""
     metric, projection = case
@@ -114,82 +148,196 @@ def test_restored_finds_the_same(case, made, tmp_path):
         assert found(again, metric, k) == found(navigator, metric, k)
 
 
-def test_restored_can_be_extended(case, tmp_path):
-    """Extending a restored navigator finds old rows and new ones, and leaves it as it was."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_restored_can_grow(case, tmp_path, threads):
+    """A restored navigator that grows finds old rows and new ones, saved again or not."""
     metric, projection = case
     navigator = restored(built(metric, projection), metric, tmp_path / "x.cyb")
-    before = found(navigator, metric)
-    larger = navigator.extended(LATE, ROWS + MORE, vectors_of, metric)
+    grow(navigator, metric, threads)
     rows = np.concatenate((LIVE, LATE))
-    assert larger.graph.covered == ROWS + MORE
-    assert len(larger.graph) == len(rows)
-    assert true_recall(larger, metric, rows) > 0.95
-    assert found(navigator, metric) == before
-    assert found(restored(larger, metric, tmp_path / "y.cyb"), metric) == found(larger, metric)
+    assert navigator.graph.covered == ROWS + MORE
+    assert navigator.graph.rows.tolist() == rows.tolist()
+    assert true_recall(navigator, metric, rows) > 0.95
+    again = restored(navigator, metric, tmp_path / "y.cyb")
+    assert found(again, metric) == found(navigator, metric)
 
 
-@pytest.mark.parametrize("made", [built, extended])
+@pytest.mark.parametrize("step", [1, 70, MORE])
+def test_growing_in_steps(step):
+    """Whatever the steps in which rows are added, it ends with the same rows at the same places."""
+    projection = projection_of("euclidean")
+    navigator = built("euclidean", projection)
+    grow(navigator, "euclidean", step=step)
+    assert found(navigator, "euclidean") == found(grown("euclidean", projection), "euclidean")
+
+
+def test_growing_by_nothing():
+    """Told that rows beyond its own are dead, it adds none and reaches further."""
+    navigator = built("euclidean", projection_of("euclidean"))
+    navigator.add(LATE[:0], ROWS + MORE, VECTORS[:0], "euclidean", 1, 10)
+    assert navigator.graph.covered == ROWS + MORE
+    assert len(navigator.graph) == len(LIVE)
+
+
+@pytest.mark.parametrize("made", [built, grown])
 def test_rest_codes_go_by_row(made, tmp_path):
-    """What the graph does not walk is kept by row, dead rows being zeros, also when restored."""
+    """What the graph does not walk is kept by row, also when restored; rows that are not in the
+    graph have zeros.
+    """
     projection = projection_of("cosine")
     navigator = made("cosine", projection)
+    covered = navigator.graph.covered
     wanted = codes_of(navigator, "cosine")[:, projection.walked :]
-    assert navigator.rest.dtype == np.int8
-    assert np.array_equal(navigator.rest, wanted)
-    assert not navigator.rest[DEAD].any()
+    assert navigator._rest.dtype == np.int8
+    assert np.array_equal(navigator._rest[:covered], wanted)
+    assert not navigator._rest[DEAD].any()
     again = restored(navigator, "cosine", tmp_path / "x.cyb")
-    assert np.array_equal(again.rest, wanted)
+    assert np.array_equal(again._rest, wanted)
 
 
 def test_without_a_projection():
     """A navigator over vectors has no codes, and saves none."""
     navigator = built("euclidean", None)
-    assert navigator.rest.shape == (ROWS, 0)
-    assert navigator.saved().projection is None
+    assert navigator._rest.shape == (ROWS, 0)
+    assert navigator.graph_to_save().projection is None
 
 
-def test_extending_leaves_the_codes_of_the_old_one():
-    """The codes of a navigator are its own: one that was extended from it has a copy."""
+def test_efforts_are_saved(tmp_path):
+    """What was measured of walks goes along with the graph."""
     navigator = built("euclidean", projection_of("euclidean"))
-    before = navigator.rest.copy()
-    larger = navigator.extended(LATE, ROWS + MORE, vectors_of, "euclidean")
-    assert not np.shares_memory(larger.rest, navigator.rest)
-    assert np.array_equal(larger.rest[:ROWS], before)
-    assert np.array_equal(navigator.rest, before)
+    navigator.efforts = ((16, 9000), (24, 9985))
+    assert restored(navigator, "euclidean", tmp_path / "x.cyb").efforts == navigator.efforts
+
+
+# --- rows that are not to be found ----------------------------------------------------------
 
 
 def test_dead_rows_are_no_candidates(case):
-    """Rows that were dead when it was built, or were buried since, are no candidates."""
+    """Rows that were dead when it was made are not in it, and those that died since are no
+    candidates for who knows that they are dead; nearly all of the others are still found.
+    """
     metric, projection = case
     navigator = built(metric, projection)
-    buried = LIVE[::7]
-    alive = np.ones(ROWS, bool)
-    alive[DEAD] = alive[buried] = False
-    navigator.graph.bury(alive)
-    for rows in found(navigator, metric):
-        assert alive[rows].all()
+    assert not np.isin(navigator.graph.rows, DEAD).any()
+    alive = alive_of(navigator)
+    alive[LIVE[::7]] = False
+    for k in (1, K, 40):
+        for rows in found(navigator, metric, k, alive):
+            assert len(rows) >= k
+            assert alive[rows].all()
+    assert true_recall(navigator, metric, np.flatnonzero(alive), alive=alive) > 0.95
+    assert found(navigator, metric) == found(built(metric, projection), metric)
+
+
+def test_rows_of_later_commits_are_no_candidates(case):
+    """Who knows fewer rows than are in it gets those alone, and is told that all were walked."""
+    metric, projection = case
+    navigator = grown(metric, projection)
+    for rows in (ROWS, ROWS + 10, ROWS + MORE - 1):
+        alive = alive_of(navigator)[:rows]
+        for line in found(navigator, metric, alive=alive):
+            assert max(line) < rows
+            assert alive[line].all()
+    assert true_recall(navigator, metric, LIVE, alive=alive[:ROWS]) > 0.95
+
+
+def test_the_last_row_that_is_known(case):
+    """A row beyond those that are known is none, whether or not the last known one is alive."""
+    metric, projection = case
+    navigator = grown(metric, projection)
+    row = ROWS + 5
+    query = VECTORS[row : row + 1]
+    for last in (True, False):
+        alive = alive_of(navigator)[:row]
+        alive[-1] = last
+        (near,) = candidates(navigator, metric, 1, alive, queries=query)
+        assert near
+        assert max(near) < row
+        assert alive[near].all()
+    # It is there for who knows it.
+    (near,) = candidates(navigator, metric, 1, alive_of(navigator)[: row + 1], queries=query)
+    assert metric == "inner_product" or row in near
+
+
+def test_a_neighbourhood_that_has_died(case):
+    """Where so many of the nearest rows have died that a walk does not reach enough others, either
+    a wider one does, or there is no answer; never fewer candidates than were asked for.
+    """
+    metric, projection = case
+    navigator = built(metric, projection)
+    prepared = prepare(QUERIES[:1], metric)[0].astype(float)
+    points = prepare(VECTORS[:ROWS], metric).astype(float)
+    distances = ((points - prepared) ** 2).sum(axis=1)
+    if metric == "inner_product":
+        distances = -(points @ prepared)
+    order = [row for row in np.argsort(distances) if row in set(LIVE.tolist())]
+    scans = walks = 0
+    for dead in (10, BEAM, 2 * BEAM, 4 * BEAM, 8 * BEAM, len(order) - K, len(order) - 1):
+        alive = alive_of(navigator)
+        alive[order[:dead]] = False
+        answer = candidates(navigator, metric, K, alive, queries=QUERIES[:1])
+        if answer is None:
+            scans += 1
+            continue
+        walks += 1
+        assert len(answer[0]) >= K
+        assert alive[answer[0]].all()
+        assert order[dead] in answer[0]
+    assert scans
+    assert walks >= 2
+
+
+def test_one_query_among_others_has_no_neighbours(case):
+    """Queries that are answered together each get enough, or none gets an answer."""
+    metric, projection = case
+    navigator = built(metric, projection)
+    near = np.array(candidates(navigator, metric, 60, queries=QUERIES[:1])[0])
+    alive = alive_of(navigator)
+    alive[near] = False
+    answer = candidates(navigator, metric, K, alive)
+    assert answer is not None
+    for line in answer:
+        assert len(line) >= K
+        assert alive[line].all()
+
+
+# --- the candidates ------------------------------------------------------------------------------
+
+
+def extra(k, beam=None):
+    """How many candidates there are beyond k."""
+    width = max(BEAM, 2 * k) if beam is None else beam
+    return max(RANKED_EXTRA, k // 4, width // 32)
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, 40])
-def test_number_of_candidates(case, k):
-    """Each query gets k candidates and a few more, none of them twice."""
+@pytest.mark.parametrize("beam", [None, 1, 500])
+def test_number_of_candidates(case, k, beam):
+    """Each query gets k candidates and a few more, none of them twice, however narrow the beam."""
     metric, projection = case
     navigator = built(metric, projection)
-    for rows in found(navigator, metric, k):
-        assert len(rows) == len(set(rows)) == k + max(RANKED_EXTRA, k // 4)
+    for rows in candidates(navigator, metric, k, beam=beam):
+        assert len(rows) == len(set(rows)) == k + extra(k, beam)
 
 
 def test_candidates_are_the_best_of_the_walk_in_all_components():
-    """Of what the graph finds, the candidates are the nearest in all stored components."""
+    """Of what the graph finds, the candidates are the nearest in all stored components, dead rows
+    aside.
+    """
     projection = projection_of("euclidean")
     navigator = built("euclidean", projection)
     points = projection.points(QUERIES)
-    walk, _ = navigator.graph.search(points[:, : projection.walked], BEAM)
+    walk, _, _ = navigator.graph.search(points[:, : projection.walked], BEAM)
     whole = projection.encode(VECTORS[:ROWS]) * projection.scale
-    kept = K + max(RANKED_EXTRA, K // 4)
-    for point, rows, got in zip(points, walk, found(navigator, "euclidean"), strict=True):
-        distances = ((whole[rows] - point) ** 2).sum(axis=1)
-        assert sorted(rows[np.argsort(distances)[:kept]].tolist()) == got
+    alive = alive_of(navigator)
+    kept = K + extra(K)
+    for dead in ([], LIVE[::9]):
+        alive[dead] = False
+        got = found(navigator, "euclidean", alive=alive)
+        for point, line, near in zip(points, walk, got, strict=True):
+            rows = line[alive[line]][: REFINED * kept]
+            distances = ((whole[rows] - point) ** 2).sum(axis=1)
+            assert sorted(rows[np.argsort(distances)[:kept]].tolist()) == near
 
 
 def test_recall(case):
@@ -199,15 +347,49 @@ def test_recall(case):
 
 
 def test_one_query_is_as_many(case):
-    """A query finds the same alone and among others, on one thread and on several."""
+    """A query finds the same alone and among others."""
     metric, projection = case
     navigator = built(metric, projection)
-    queries = prepare(QUERIES, metric)
-    together = [
-        sorted(rows.tolist()) for rows in navigator.candidates(navigator.points(queries), K)
-    ]
     alone = [
-        sorted(navigator.candidates(navigator.points(query[None]), K)[0].tolist())
-        for query in queries
+        candidates(navigator, metric, queries=QUERIES[place : place + 1])[0]
+        for place in range(len(QUERIES))
     ]
-    assert together == alone == found(navigator, metric)
+    assert found(navigator, metric) == alone
+
+
+def test_candidates_while_growing():
+    """Threads that ask while it grows get candidates that are in it, and the row that they look for
+    as soon as it is said to reach beyond it.
+    """
+    projection = projection_of("euclidean")
+    navigator, wrong, done = built("euclidean", projection), [], threading.Event()
+    alive = np.ones(ROWS + MORE, bool)
+    alive[DEAD] = alive[ROWS + 4] = False
+    points = navigator.points(VECTORS[LATE])
+    reached = set()
+
+    def ask(seed):
+        random = np.random.default_rng(seed)
+        try:
+            while not done.is_set():
+                place = int(random.integers(len(LATE)))
+                rows, covered = navigator.candidates(points[place : place + 1], K, alive)
+                reached.add(covered)
+                if not alive[rows].all() or rows.max() >= covered or len(set(rows[0])) < K:
+                    wrong.append((rows, covered))
+                if LATE[place] < covered and LATE[place] not in rows:
+                    wrong.append((LATE[place], rows, covered))
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for first in range(0, len(LATE), 30):
+        part = LATE[first : first + 30]
+        navigator.add(part, int(part[-1]) + 1, VECTORS[part], "euclidean", 1, 3)
+        wait_until(lambda: wrong or navigator.graph.covered in reached)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

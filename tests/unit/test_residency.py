@@ -88,6 +88,7 @@ def test_sealed_needs_a_projection(tmp_path):
         index.close()
 
 
+MORE = 0x9E3779B97F4A7C15
 SCAN = """
 import sys
 import numpy as np
@@ -99,8 +100,9 @@ random = np.random.default_rng(99)
 for _ in range(200):
     index.query(random.standard_normal(96) * 2, top_k=20)
 sampled = [index.get([str(row)], include=[])[0]["id"] for row in range(1, 3000, 15) if row % 7]
-# The first eight bytes of each with every bit flipped, so that the search itself does not leave
-# what it looks for in memory.
+# The first eight bytes of each as a number, and something added, so that the search itself does not
+# leave what it looks for in memory: not even when it comes upon its own list and adds once more.
+MORE = np.uint64(sys.argv[3])
 heads = np.sort(np.frombuffer(sys.stdin.buffer.read(), np.uint64))
 found = 0
 with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
@@ -115,7 +117,7 @@ with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
         except (OSError, OverflowError, ValueError):
             continue
         for phase in (0, 4):
-            words = ~np.frombuffer(held[phase : len(held) - 8 + phase], np.uint64)
+            words = np.frombuffer(held[phase : len(held) - 8 + phase], np.uint64) + MORE
             near = np.minimum(np.searchsorted(heads, words), len(heads) - 1)
             found += int((heads[near] == words).sum())
 print(found)
@@ -129,9 +131,9 @@ def test_nothing_stays_in_memory(made, cache_bytes, some):
     """
     folder, vectors = made
     rows = [row for row in range(1, ROWS, 15) if row % 7][:200]
-    heads = ~np.ascontiguousarray(vectors[rows, :2]).view(np.uint64)
+    heads = np.ascontiguousarray(vectors[rows, :2]).view(np.uint64) + np.uint64(MORE)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    child = python("-c", SCAN, folder, cache_bytes, **pipes)
+    child = python("-c", SCAN, folder, cache_bytes, MORE, **pipes)
     child.stdin.buffer.write(heads.tobytes())
     out, _ = child.communicate(timeout=120)
     assert child.returncode == 0

@@ -11,6 +11,7 @@ from unit_harness import KEY, PagedStore
 
 from cyborg_embedded.errors import IntegrityError, RollbackError
 from cyborg_embedded.itemids import IDS_PER_PAGE, append_item_ids
+from cyborg_embedded.precision import encode
 from cyborg_embedded.root import GraphRecord, IdRecord, Snapshot
 from cyborg_embedded.state import State, advance, check_successor
 from cyborg_embedded.store import PageStore
@@ -39,7 +40,7 @@ class Branch(PagedStore):
 
         def work(view):
             root = view.root
-            append_vectors(view, self.layout, root.rows, vectors)
+            append_vectors(view, self.layout, root.rows, encode(vectors, "float32"))
             ids = [b"%d-%d" % (seed, root.rows + number) for number in range(count)]
             append_item_ids(view, root.rows, ids)
             view.root = msgspec.structs.replace(

@@ -13,10 +13,11 @@ from cyborg_embedded.aead import OVERHEAD, Opener
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, MAX_DIMENSION, PageKind
 from cyborg_embedded.pool import VectorPool
+from cyborg_embedded.precision import decode, encode
 from cyborg_embedded.vectors import (
     VectorLayout,
     append_vectors,
-    read_vectors,
+    read_stored,
     stream_vectors,
 )
 
@@ -37,7 +38,7 @@ class VectorStore:
         first = len(self.expected)
 
         def work(view):
-            append_vectors(view, self.layout, first, vectors)
+            append_vectors(view, self.layout, first, encode(vectors, "float32"))
             view.root = msgspec.structs.replace(view.root, rows=first + count, live=first + count)
 
         self.pages.write(work)
@@ -52,6 +53,10 @@ class VectorStore:
 
     def __exit__(self, *exception):
         self.pages.close()
+
+
+def read_vectors(view, layout, rows):
+    return decode(read_stored(view, layout, rows), "float32")
 
 
 def streamed(store, view, rows):
@@ -247,7 +252,7 @@ def test_wrong_length(tmp_path, length):
         store.pages.write(lambda view: view.seal(PageKind.VECTORS, 1, bytes(length)))
         with store.pages.read() as view:
             for read in (
-                lambda: read_vectors(view, store.layout, np.array([1])),
+                lambda: read_stored(view, store.layout, np.array([1])),
                 lambda: VectorPool(store.layout).rows(view, np.array([1])),
                 lambda: VectorPool(store.layout).block(view, 0, 2).__enter__(),
                 lambda: stream_vectors(view, store.layout, 2, lambda first, vectors: None),
@@ -262,7 +267,7 @@ def test_missing_page(tmp_path):
     with VectorStore(tmp_path / "x.cyb", 54) as store:
         store.append(2)
         with store.pages.read() as view, pytest.raises(IntegrityError):
-            read_vectors(view, store.layout, np.array([2]))
+            read_stored(view, store.layout, np.array([2]))
 
 
 @pytest.mark.parametrize("dimension", [1, 4, 16, 96, 100, 384, 768, 1024, 1536, 3072])
