@@ -170,15 +170,18 @@ def grow(session: Session, state: State, navigator: Navigator, fresh: Rows, job:
 def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     """A new navigator over all live rows of `state`."""
     root, vectors = state.root, vectors_of(session)
+    sealed = state.pool is not None and state.pool.sealed
     rows = np.flatnonzero(state.alive)
     projection = None
     if root.metric != "inner_product":
         projection = choose_projection(sample_of(session, state), root.navigator_dimensions)
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
-    if projection is None and state.pool is not None and state.pool.sealed:
+    if projection is None and sealed:
         return None
-    navigator = Navigator.empty(len(rows), root.rows, projection, root.dimension, root.metric)
+    navigator = Navigator.empty(
+        len(rows), root.rows, projection, root.dimension, root.metric, lean=sealed
+    )
     navigator.deaths = state.deaths
     held = held_back(rows)
     most = rows[~held]

@@ -40,16 +40,19 @@ RANKED_EXTRA = 3
 """Candidates beyond k that are ranked by exact distance, at least."""
 REFINED = 5
 """Candidates that are sorted by all components, for each that is ranked."""
+UNREFINED = 3
+"""Candidates that are ranked where they cannot be sorted so, for each that would be otherwise."""
 
 
 class Navigator:
     """A graph, and where its points come from.
 
     Without a `projection` they are the vectors themselves. With one, the codes of the components
-    that the graph does not walk are kept beside it, by row.
+    that the graph does not walk are kept beside it, by row; or, where memory counts for more than
+    opening some more vectors, not at all.
     """
 
-    def __init__(self, graph: Graph, projection: Projection | None, rest: Codes) -> None:
+    def __init__(self, graph: Graph, projection: Projection | None, rest: Codes | None) -> None:
         self.graph = graph
         self.projection = projection
         self.deaths = 0
@@ -63,12 +66,21 @@ class Navigator:
 
     @classmethod
     def empty(
-        cls, room: int, rows: int, projection: Projection | None, dimension: int, metric: Metric
+        cls,
+        room: int,
+        rows: int,
+        projection: Projection | None,
+        dimension: int,
+        metric: Metric,
+        *,
+        lean: bool = False,
     ) -> Navigator:
-        """A navigator without rows, with room for `room` of an index of so many rows."""
+        """A navigator without rows, with room for `room` of an index of so many rows. A `lean` one
+        keeps no codes.
+        """
         walked = dimension if projection is None else projection.walked
         graph = Graph.empty(room, walked, space_of(metric))
-        return cls(graph, projection, empty_rest(projection, rows))
+        return cls(graph, projection, None if lean else empty_rest(projection, rows))
 
     def add(
         self, rows: Rows, covered: int, vectors: Floats, metric: Metric, threads: int, step: int
@@ -81,11 +93,9 @@ class Navigator:
         projection = self.projection
         if projection is not None:
             codes = projection.encode(prepared)
-            if len(self._rest) < covered:
-                grown = empty_rest(projection, covered + covered // 4)
-                grown[: len(self._rest)] = self._rest
-                self._rest = grown
-            self._rest[rows] = codes[:, projection.walked :]
+            if self._rest is not None:
+                self._rest = with_room(self._rest, covered)
+                self._rest[rows] = codes[:, projection.walked :]
             prepared = projection.decode(codes)
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
@@ -102,13 +112,14 @@ class Navigator:
         layout: VectorLayout,
         metric: Metric,
         memory: Memory = new_memory,
+        *,
+        lean: bool = False,
     ) -> Navigator:
-        """The navigator of a saved graph. `memory` gives bytes to work in, until this returns.
-
-        Raises `IntegrityError`.
+        """The navigator of a saved graph. `memory` gives bytes to work in, until this returns. A
+        `lean` one keeps no codes. Raises `IntegrityError`.
         """
         projection, covered = saved.projection, saved.covered
-        rest = empty_rest(projection, covered)
+        rest = None if lean else empty_rest(projection, covered)
 
         def stream(take: Callable[[int, int, Callable[[Floats], object]], None]) -> None:
             def take_vectors(first: int, vectors: Floats) -> None:
@@ -116,7 +127,8 @@ class Navigator:
 
             def take_codes(first: int, codes: Codes) -> None:
                 if projection is not None:
-                    rest[first : first + len(codes)] = codes[:, projection.walked :]
+                    if rest is not None:
+                        rest[first : first + len(codes)] = codes[:, projection.walked :]
                     take(first, len(codes), lambda out: projection.decode(codes, out))
 
             if projection is None:
@@ -175,14 +187,26 @@ class Navigator:
             width *= 4
             if width > len(self.graph) // 2:
                 return None
-        if projection is None or not self._rest.shape[1] or rows.shape[1] <= ranked:
+        rest = self._rest
+        if projection is None or projection.walked == projection.dimensions:
             return rows[:, :ranked], covered
+        if rest is None or rows.shape[1] <= ranked:
+            return rows[:, : UNREFINED * ranked], covered
         rows, distances = rows[:, : REFINED * ranked], distances[:, : REFINED * ranked]
-        whole = projection.rest_distances(self._rest.take(rows, axis=0), points)
+        whole = projection.rest_distances(rest.take(rows, axis=0), points)
         whole += distances
         order = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
         best: Rows = rows[0].take(order) if len(rows) == 1 else np.take_along_axis(rows, order, 1)
         return best, covered
+
+
+def with_room(rest: Codes, rows: int) -> Codes:
+    """The codes, with room for so many rows, or a quarter more."""
+    if len(rest) >= rows:
+        return rest
+    grown = np.zeros((rows + rows // 4, rest.shape[1]), np.int8)
+    grown[: len(rest)] = rest
+    return grown
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:

@@ -104,7 +104,10 @@ class NavigatorSlot:
                 if saved is None:
                     return None
                 if saved.projection is not None:
-                    return Navigator.restore(view, saved, pool.layout, metric, memory)
+                    # What a sealed handle saves in vectors, it is not to spend on codes.
+                    return Navigator.restore(
+                        view, saved, pool.layout, metric, memory, lean=pool.sealed
+                    )
             except IntegrityError:
                 self.damaged = True
                 return None
