@@ -88,6 +88,9 @@ class Indexing:
 
         A run that is under way in the background is hurried and waited for.
         """
+        with self._session.read():
+            # A forked child is refused here: it would wait for a thread that it does not have.
+            pass
         self._job.threads = cores()
         while not self._working.acquire(timeout=POLL_SECONDS):
             self._job.threads = cores()

@@ -66,11 +66,11 @@ def unit_rows(rows: Floats, out: Floats | None = None) -> Floats:
     return unit
 
 
-def prepare(vectors: Floats, metric: Metric) -> Floats:
+def prepare(vectors: Floats, metric: Metric, out: Floats | None = None) -> Floats:
     """Queries as `candidates` and `exact` want them, and stored vectors as a navigator does: of
-    unit length under cosine.
+    unit length under cosine. `out`, a place for them if they differ, may be `vectors`.
     """
-    return unit_rows(vectors) if metric == "cosine" else vectors
+    return unit_rows(vectors, out) if metric == "cosine" else vectors
 
 
 def exact(queries: Floats, rows: Floats, metric: Metric, *, overwrite: bool = False) -> Floats:

@@ -6,6 +6,7 @@ many are to come, or many have died, a new graph is made beside it and takes its
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from cyborg_embedded.search import nearest
 from cyborg_embedded.state import DERIVED, NavigatorSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -82,10 +83,16 @@ def cores() -> int:
 def is_due(state: State) -> bool:
     """Whether there is enough to do for the graph to be brought up to the rows of `state`."""
     navigator, record = state.navigator.known, state.root.graph
-    if navigator is None and record is None:
-        return state.root.live >= FIRST_ROWS
-    covered = navigator.graph.covered if navigator is not None else record.rows if record else 0
-    return state.root.rows - covered >= TAIL_ROWS or state.deaths > REBUILD_SHARE * covered
+    if navigator is None:
+        # How many of the rows of a graph in the file have died is known when it is in memory.
+        return state.root.live >= FIRST_ROWS if record is None else far(state, record.rows)
+    dead = state.deaths - navigator.spared
+    return far(state, navigator.graph.covered) or dead > REBUILD_SHARE * len(navigator.graph)
+
+
+def far(state: State, covered: int) -> bool:
+    """Whether there are many rows beyond a graph."""
+    return state.root.rows - covered >= TAIL_ROWS
 
 
 def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
@@ -105,7 +112,7 @@ def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
         return
     made = brought_up(session, state, navigator, job)
     if made is not None and (pays(made) or (always_save and not is_saved(session, made))):
-        save(session, state, made)
+        save(session, made)
 
 
 def save_if_it_pays(session: Session) -> None:
@@ -113,7 +120,7 @@ def save_if_it_pays(session: Session) -> None:
     state = session.state
     navigator = None if state is None else state.navigator.known
     if state is not None and navigator is not None and pays(navigator):
-        save(session, state, navigator)
+        save(session, navigator)
 
 
 def is_saved(session: Session, navigator: Navigator) -> bool:
@@ -137,6 +144,7 @@ def brought_up(
         graph = navigator.graph
         fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
         dead = len(graph) - int(state.alive[graph.rows[graph.rows < state.root.rows]].sum())
+        navigator.spared = state.deaths - dead
         few = dead <= REBUILD_SHARE * len(graph) and len(fresh) <= len(graph)
         if few and not (len(fresh) and drifted(session, state, navigator)):
             grow(session, state, navigator, fresh, job)
@@ -152,29 +160,32 @@ def drifted(session: Session, state: State, navigator: Navigator) -> bool:
     """Whether the rows have become such that the projection no longer finds their neighbours."""
     if navigator.projection is None or state.root.navigator_dimensions:
         return False
-    return has_drifted(navigator.projection, sample_of(session, state))
+    with prepared_vectors(session, sampled(state)) as sample:
+        return has_drifted(navigator.projection, sample)
 
 
 def grow(session: Session, state: State, navigator: Navigator, fresh: Rows, job: Job) -> None:
     """Add rows to the graph in use."""
-    vectors, metric = vectors_of(session), state.root.metric
     navigator.deaths = max(navigator.deaths, state.deaths)
     for start in range(0, len(fresh), BLOCK_ROWS):
         job.went(start, len(fresh))
         rows = fresh[start : start + BLOCK_ROWS]
         covered = int(rows[-1]) + 1 if start + BLOCK_ROWS < len(fresh) else state.root.rows
-        navigator.add(rows, covered, vectors(rows), metric, job.threads, STEP_ROWS * job.threads)
+        step = STEP_ROWS * job.threads
+        with prepared_vectors(session, rows) as vectors:
+            navigator.add(rows, covered, vectors, job.threads, step)
     job.went(len(fresh), len(fresh))
 
 
 def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     """A new navigator over all live rows of `state`."""
-    root, vectors = state.root, vectors_of(session)
+    root = state.root
     sealed = state.pool is not None and state.pool.sealed
     rows = np.flatnonzero(state.alive)
     projection = None
     if root.metric != "inner_product":
-        projection = choose_projection(sample_of(session, state), root.navigator_dimensions)
+        with prepared_vectors(session, sampled(state)) as sample:
+            projection = choose_projection(sample, root.navigator_dimensions)
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
     if projection is None and sealed:
@@ -182,15 +193,19 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     navigator = Navigator.empty(
         len(rows), root.rows, projection, root.dimension, root.metric, lean=sealed
     )
-    navigator.deaths = state.deaths
+    navigator.deaths = navigator.spared = state.deaths
     held = held_back(rows)
+
+    def add(block: Rows) -> None:
+        with prepared_vectors(session, block) as vectors:
+            navigator.add(block, root.rows, vectors, job.threads, BLOCK_ROWS)
+
     most = rows[~held]
     for start in range(0, len(most), BLOCK_ROWS):
         job.went(start, len(rows))
-        block = most[start : start + BLOCK_ROWS]
-        navigator.add(block, root.rows, vectors(block), root.metric, job.threads, BLOCK_ROWS)
+        add(most[start : start + BLOCK_ROWS])
     navigator.efforts = efforts_of(session, state, navigator, rows[held])
-    navigator.add(rows[held], root.rows, vectors(rows[held]), root.metric, job.threads, BLOCK_ROWS)
+    add(rows[held])
     job.went(len(rows), len(rows))
     return navigator
 
@@ -199,8 +214,10 @@ def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows)
     """What walks of different widths through a new graph find for rows that are not in it."""
     alive = state.alive.copy()
     alive[held] = False
-    queries = vectors_of(session)(held)
-    with session.read() as (_, view):
+    k = min(MEASURED_K, int(alive.sum()))
+    if k < MEASURED_K or not len(held):
+        return ()
+    with prepared_vectors(session, held) as queries, session.read() as (_, view):
 
         def found(navigator: Navigator | None, beam: int | None) -> Rows:
             slot = NavigatorSlot()
@@ -208,26 +225,23 @@ def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows)
             without = replace(state, alive=alive, navigator=slot)
             return nearest(without, view, lambda rows: [""] * len(rows), queries, k, beam)[0]
 
-        k = min(MEASURED_K, int(alive.sum()))
-        if k < MEASURED_K or not len(held):
-            return ()
         return measure(found(None, None), lambda beam: found(navigator, beam))
 
 
-def save(session: Session, state: State, navigator: Navigator) -> None:
-    """Save a navigator over rows of `state`."""
-    if navigator.saved is None or not save_from(session, state, navigator, navigator.saved[1]):
+def save(session: Session, navigator: Navigator) -> None:
+    """Save a navigator."""
+    if navigator.saved is None or not save_from(session, navigator, navigator.saved[1]):
         # Another handle has saved one in between: its codes are not to be built on.
-        save_from(session, state, navigator, 0)
+        save_from(session, navigator, 0)
 
 
-def save_from(session: Session, state: State, navigator: Navigator, first: int) -> bool:
+def save_from(session: Session, navigator: Navigator, first: int) -> bool:
     """Save a navigator, of which the rows below `first` have their codes in the file. False, and
     nothing saved, if they have not.
     """
     saved = navigator.graph_to_save()
     known = navigator.saved
-    codes = codes_of(session, state, navigator.projection, saved, first)
+    codes = codes_of(session, navigator.projection, saved, first)
 
     def write(view: WriteView, newest: State) -> list[bytes] | None:
         if first and (known is None or derived_tags(newest) != known[0]):
@@ -251,41 +265,42 @@ def derived_tags(state: State) -> list[bytes]:
     return [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
 
 
-def sample_of(session: Session, state: State) -> Vectors:
-    """Prepared vectors of some live rows, for a projection."""
+def sampled(state: State) -> Rows:
+    """Some live rows, for a projection."""
     rows = np.flatnonzero(state.alive)
-    step = max(1, -(-len(rows) // SAMPLE_ROWS))
-    return prepare(vectors_of(session)(rows[::step]), state.root.metric)
+    return rows[:: max(1, -(-len(rows) // SAMPLE_ROWS))]
 
 
 def codes_of(
-    session: Session, state: State, projection: Projection | None, saved: SavedGraph, first: int
+    session: Session, projection: Projection | None, saved: SavedGraph, first: int
 ) -> Callable[[int], Codes] | None:
     """The codes of rows from `first` on, and of those before it in its page; see `save_graph`."""
     if projection is None:
         return None
     start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
     codes = np.zeros((saved.covered - start, projection.dimensions), np.int8)
-    vectors = vectors_of(session)
     nodes = saved.links.rows[saved.links.rows >= start].astype(np.int64)
     for place in range(0, len(nodes), CODES_AT_ONCE):
         rows = nodes[place : place + CODES_AT_ONCE]
-        codes[rows - start] = projection.encode(prepare(vectors(rows), state.root.metric))
+        with prepared_vectors(session, rows) as vectors:
+            codes[rows - start] = projection.encode(vectors)
     return lambda row: codes[row - start :]
 
 
-def vectors_of(session: Session) -> Callable[[Rows], Vectors]:
-    """The stored vectors of rows, each time in a transaction of its own.
+@contextlib.contextmanager
+def prepared_vectors(session: Session, rows: Rows) -> Iterator[Vectors]:
+    """The prepared vectors of rows (n, d), wiped in the end where the residency says so.
 
-    One that lasts for a whole build would keep every page that is replaced meanwhile from being
-    used again.
+    Each time in a transaction of its own: one that lasts for a whole build would keep every page
+    that is replaced meanwhile from being used again.
     """
-
-    def vectors(rows: Rows) -> Vectors:
-        with session.read() as (now, view):
-            if now.pool is None:
-                message = "rows without vectors"
-                raise RuntimeError(message)
-            return now.pool.rows(view, rows)
-
-    return vectors
+    with session.read() as (now, view):
+        if now.pool is None:
+            message = "rows without vectors"
+            raise RuntimeError(message)
+        vectors = now.pool.rows(view, rows)
+        pool, metric = now.pool, now.root.metric
+    try:
+        yield prepare(vectors, metric, vectors)
+    finally:
+        pool.wipe(vectors)

@@ -57,6 +57,8 @@ class Navigator:
         self.projection = projection
         self.deaths = 0
         """Deletions known to whoever chose its rows: who knows fewer may miss some in it."""
+        self.spared = 0
+        """Deletions that left no dead row in the graph: of rows that it does not have."""
         self.efforts: Efforts = ()
         """Widths of walks, and the recall that each was seen to reach."""
         self.saved: tuple[list[bytes], int] | None = None
@@ -82,14 +84,11 @@ class Navigator:
         graph = Graph.empty(room, walked, space_of(metric))
         return cls(graph, projection, None if lean else empty_rest(projection, rows))
 
-    def add(
-        self, rows: Rows, covered: int, vectors: Floats, metric: Metric, threads: int, step: int
-    ) -> None:
-        """Add rows that it does not have, ascending, with their stored vectors (n, dimension): a
+    def add(self, rows: Rows, covered: int, prepared: Floats, threads: int, step: int) -> None:
+        """Add rows that it does not have, ascending, with their prepared vectors (n, dimension): a
         few at a time, so that queries need not wait long. Then every row below `covered` that is
         alive is in it. One thread at a time.
         """
-        prepared = prepare(vectors, metric)
         projection = self.projection
         if projection is not None:
             codes = projection.encode(prepared)

@@ -164,6 +164,7 @@ def train(sample: Floats, dimensions: int) -> Projection:
     basis = np.ascontiguousarray(vectors[:, ::-1][:, :dimensions].astype(np.float32))
     reach = np.abs(centred @ basis).max(axis=0)
     scale = (np.maximum(reach, np.float32(1e-30)) / 127).astype(np.float32)
+    centred.fill(0)  # Nearly the vectors themselves, and this may be for a sealed handle.
     return Projection(basis, (mean @ basis).astype(np.float32), scale, dimensions)
 
 

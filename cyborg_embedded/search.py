@@ -82,6 +82,8 @@ def nearest(
         found = find(state, view, pool, block, walked, k)
         distances = rank(view, pool, block, found, state.root.metric)
         answers.append(best(found, distances, k, ids_of))
+    if prepared is not queries:
+        pool.wipe(prepared)
     if len(answers) == 1:
         return answers[0]
     rows, in_order = zip(*answers, strict=True)

@@ -89,6 +89,8 @@ class NavigatorSlot:
                     self._navigator = restored = self._restore(view, state)
                     if restored is not None:
                         restored.deaths = state.deaths
+                        alive = state.alive[restored.graph.rows]
+                        restored.spared = state.deaths - int((~alive).sum())
                         tags = [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
                         restored.saved = (tags, restored.graph.covered)
                     self._settled = True

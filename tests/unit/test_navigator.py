@@ -38,13 +38,13 @@ def projection_of(metric):
 def built(metric, projection):
     """A navigator over the rows that are alive at first."""
     navigator = Navigator.empty(len(LIVE), ROWS, projection, D, metric)
-    navigator.add(LIVE, ROWS, VECTORS[LIVE], metric, 1, len(LIVE))
+    navigator.add(LIVE, ROWS, prepare(VECTORS[LIVE], metric), 1, len(LIVE))
     return navigator
 
 
 def grow(navigator, metric, threads=1, step=70):
     """Add the rows that come later."""
-    navigator.add(LATE, ROWS + MORE, VECTORS[LATE], metric, threads, step)
+    navigator.add(LATE, ROWS + MORE, prepare(VECTORS[LATE], metric), threads, step)
 
 
 def grown(metric, projection):
@@ -174,7 +174,7 @@ def test_growing_in_steps(step):
 def test_growing_by_nothing():
     """Told that rows beyond its own are dead, it adds none and reaches further."""
     navigator = built("euclidean", projection_of("euclidean"))
-    navigator.add(LATE[:0], ROWS + MORE, VECTORS[:0], "euclidean", 1, 10)
+    navigator.add(LATE[:0], ROWS + MORE, VECTORS[:0], 1, 10)
     assert navigator.graph.covered == ROWS + MORE
     assert len(navigator.graph) == len(LIVE)
 
@@ -387,7 +387,7 @@ def test_candidates_while_growing():
         thread.start()
     for first in range(0, len(LATE), 30):
         part = LATE[first : first + 30]
-        navigator.add(part, int(part[-1]) + 1, VECTORS[part], "euclidean", 1, 3)
+        navigator.add(part, int(part[-1]) + 1, VECTORS[part], 1, 3)
         wait_until(lambda: wrong or navigator.graph.covered in reached)
     done.set()
     for thread in threads:
