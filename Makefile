@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_BENCH := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-crash test-slow bench clean
+.PHONY: help demo test check test-crash test-slow bench bench-million clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s%s\n", $$1, $$2}'
 
 demo: $(INSTALLED) ## a tour on the bundled sample: store, search, look for plaintext, reopen
 	@$(BIN)/python examples/demo.py
@@ -30,8 +31,11 @@ test-crash: $(INSTALLED_DEV) ## the long crash suite: kills and power cuts at ev
 test-slow: $(INSTALLED_DEV) ## all long suites
 	$(BIN)/python -m pytest -m slow
 
-bench: $(INSTALLED_DEV) ## the figures of the README, measured on this machine
+bench: $(INSTALLED_BENCH) ## the figures of the README, measured on this machine
 	$(BIN)/python bench/run.py
+
+bench-million: $(INSTALLED) ## figures at a million rows: needs some gigabytes and a while
+	$(BIN)/python bench/million.py
 
 clean: ## remove .venv, demo-data and what tools leave behind
 	rm -rf $(VENV) demo-data build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -54,6 +58,13 @@ $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV), with the tools for tests and checks."
 	@$(call install,.[dev])
 	@touch $@ $(INSTALLED)
+
+# What the library is compared with may be missing: the benchmarks then leave it out, and say so.
+$(INSTALLED_BENCH): pyproject.toml | $(INSTALLED)
+	@echo "Installing into $(VENV) what the library is compared with."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+		--editable '.[bench]' > $(VENV)/pip-bench.log 2>&1 && touch $@ || \
+		echo "Not all could be installed ($(VENV)/pip-bench.log says why): measuring without it."
 
 # pip says nothing unless it fails.
 define install

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LEAST_RECALL = 0.8
+LEAST_RECALL, ENOUGH = 0.8, 0.999
+"""What is shown: a curve ends at the first point beyond the latter."""
 STYLES = {
     "ours": ("cyborg_embedded", "#c0392b", "o-"),
     "sealed": ("cyborg_embedded, cache_bytes=0", "#e59866", "o--"),
@@ -30,7 +31,7 @@ def draw(curves: dict[str, list[dict[str, float]]], title: str, folder: Path) ->
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for key, points in curves.items():
         label, colour, style = STYLES[key]
-        shown: list[dict[str, Any]] = [each for each in points if each["recall"] >= LEAST_RECALL]
+        shown = worth_showing(points)
         axes.plot(
             [each["recall"] for each in shown],
             [each["us"] for each in shown],
@@ -53,3 +54,9 @@ def draw(curves: dict[str, list[dict[str, float]]], title: str, folder: Path) ->
         figure.savefig(file, dpi=150)
     plt.close(figure)
     return files
+
+
+def worth_showing(points: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Those within the axes, without the ones that only get slower."""
+    enough = next((i for i, each in enumerate(points) if each["recall"] >= ENOUGH), len(points))
+    return [each for each in points[: enough + 1] if each["recall"] >= LEAST_RECALL]

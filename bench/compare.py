@@ -18,7 +18,7 @@ LEVELS = (0.95, 0.99)
 """Recalls at which all are compared."""
 BATCH_ROUNDS = 5
 CURVE_ROUNDS = 2
-OWN = {"ours", "sealed"}
+OWN = ("ours", "sealed")
 """Contenders that have a default effort: what it reaches, the others have to reach as well."""
 
 
@@ -42,8 +42,8 @@ def at_level(
     """By contender: the least effort (`ef`) that reaches a recall, the `recall` that it has, the
     microseconds of a single query (`us`, `rounds_us`) and the seconds of all at once (`batch_s`).
 
-    None wants the recall that the library has by default. Who does not reach it has no times, and
-    the most effort that was tried.
+    None wants the recall that the library has by default, where a sealed handle may have another.
+    Who does not reach it has no times, and the most recall that was seen.
     """
     figures: dict[str, Any] = {}
     able = []

@@ -2,7 +2,7 @@
 
     python memory_once.py idle   -         QUERIES.npy           nothing loaded, nothing asked
     python memory_once.py plain  INDEX.bin QUERIES.npy EF SPACE  plaintext hnswlib
-    python memory_once.py cached FOLDER    QUERIES.npy           the key, in hex, on standard input
+    python memory_once.py ours   FOLDER    QUERIES.npy           the key, in hex, on standard input
     python memory_once.py sealed FOLDER    QUERIES.npy           likewise, with cache_bytes=0
 
 Prints a JSON object with kilobytes of /proc/self/status: `anonymous` (RssAnon: what the process
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import hnswlib
 import numpy as np
-from settings import INDEX, K
+from common import INDEX, K
 
 from cyborg_embedded import Client
 

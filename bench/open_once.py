@@ -15,7 +15,7 @@ import time
 
 import hnswlib
 import numpy as np
-from settings import INDEX, K
+from common import INDEX, K
 
 from cyborg_embedded import Client
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from settings import HERE
+from common import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,16 +49,20 @@ def cold_starts(plain: Sequence[object], ours: Path, queries: Path, key: bytes, 
 
 
 def memory(
-    ours: Path, queries: Path, key: bytes, plain: Sequence[object] | None = None
+    ours: Path,
+    queries: Path,
+    key: bytes,
+    kinds: Sequence[str],
+    plain: Sequence[object] | None = None,
 ) -> dict[str, dict[str, float]] | None:
-    """Megabytes above an idle interpreter, by contender; see `memory_once`. None without /proc."""
+    """Megabytes above an idle interpreter, by contender; see `memory_once`. None without /proc.
+
+    `kinds` are `ours` and `sealed`, or one of them. `plain` as in `cold_starts`, None for none.
+    """
     if not STATUS.exists():
         return None
     idle = fresh("memory_once.py", IDLE, ours, queries)
-    taken = {
-        "ours": fresh("memory_once.py", "cached", ours, queries, key=key),
-        "sealed": fresh("memory_once.py", "sealed", ours, queries, key=key),
-    }
+    taken = {kind: fresh("memory_once.py", kind, ours, queries, key=key) for kind in kinds}
     if plain is not None:
         path, ef, space = plain
         taken["hnswlib"] = fresh("memory_once.py", "plain", path, queries, ef, space)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from settings import EF_CONSTRUCTION, THREADS, K, M
+from common import EF_CONSTRUCTION, THREADS, K, M
 
 if TYPE_CHECKING:
     from collections.abc import Callable

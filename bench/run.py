@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 import time
 from importlib.metadata import version
@@ -24,12 +22,12 @@ from typing import Any
 import chart
 import data
 import numpy as np
-from compare import at_levels, curves
+from common import OUT, THREADS, say, use_cores
+from compare import OWN, at_levels, curves
 from effort import MOST, Recalls
-from ours import Ours, upsert
+from ours import Ours, create, reopened, upsert
 from processes import cold_starts, memory
 from rivals import installed, space_of
-from settings import INDEX, OUT, THREADS
 from table import as_markdown
 from timing import microseconds
 from writes import during_writes
@@ -67,17 +65,8 @@ def main() -> None:
     if "curves" in figures:
         title = f"{figures['rows']:,} x {figures['dimension']} ({given.name})"
         files = chart.draw(figures["curves"], title, out)
-        say(f"curves: {', '.join(map(str, files))}" if files else "no curves without matplotlib")
-
-
-def use_cores(count: int) -> None:
-    """Run on so many cores: the library uses all that there are, and the rivals so many threads."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
-
-
-def say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+        drawn = f"curves: {', '.join(map(str, files))}"
+        say(drawn if files else "no curves without matplotlib: pip install matplotlib")
 
 
 def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -107,12 +96,8 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
 
     say("comparing at equal recalls ...")
     # Opened again, so that this is the index that is in the file.
-    with (
-        client.load_index(INDEX, index_key=key) as index,
-        client.load_index(INDEX, index_key=key, cache_bytes=0) as sealed,
-    ):
-        index.warm()
-        contenders = [Ours("ours", index, given), Ours("sealed", sealed, given), *rivals]
+    with reopened(client, key, given) as ours:
+        contenders = [*ours, *rivals]
         figures["at"] = at_levels(contenders, given, recalls, options.rounds)
         figures["reopened_recall"] = figures["at"]["default"]["ours"]["recall"]
         if "curves" not in options.skip:
@@ -124,27 +109,23 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
     ef = figures["at"]["default"]["hnswlib"]["ef"] or MOST
     plain = (folder / "plain.bin", ef, space_of(given.metric))
     del contenders, rivals, rival
+    kinds = [each for each in OWN if each in figures["at"]["default"]]
     if "cold" not in options.skip:
         say("cold starts ...")
         files = (plain, folder / "ours", folder / "queries.npy", key)
         figures["cold"] = cold_starts(*files, options.repeat)
     if "memory" not in options.skip:
         say("memory ...")
-        figures["memory"] = memory(folder / "ours", folder / "queries.npy", key, plain)
+        figures["memory"] = memory(folder / "ours", folder / "queries.npy", key, kinds, plain)
     if "writes" not in options.skip:
         say("queries during writes ...")
         figures["writes"] = during_writes(given, folder / "writes")
     return figures
 
 
-def load(
-    client: Client, key: bytes, given: data.DataSet, recalls: Recalls
-) -> dict[str, Any]:
+def load(client: Client, key: bytes, given: data.DataSet, recalls: Recalls) -> dict[str, Any]:
     """What it takes to write all rows and to bring them into the graph, and queries before it."""
-    dimension = given.vectors.shape[1]
-    with client.create_index(
-        INDEX, index_key=key, dimension=dimension, metric=given.metric
-    ) as index:
+    with create(client, key, given, indexing="manual") as index:
         say("upserting ...")
         figures: dict[str, Any] = {"upsert_s": upsert(index, given, range(len(given.ids)))}
         say("querying before the graph ...")

@@ -43,7 +43,7 @@ class Synthetic:
         self._centres = self._spread(random, clusters)
 
     def block(self, first: int) -> np.ndarray:
-        """Rows `first` to `first` + BLOCK - 1, or to the last one. `first` is a multiple of BLOCK."""
+        """BLOCK rows from `first` on, a multiple of BLOCK, or as many as there are."""
         count = min(BLOCK, self.rows - first)
         return self._around_centres(np.random.default_rng((self.seed, first)), count, NOISE)
 
@@ -55,9 +55,7 @@ class Synthetic:
     def _spread(self, random: np.random.Generator, count: int) -> np.ndarray:
         return random.standard_normal((count, self.dimension), np.float32) * self._scale
 
-    def _around_centres(
-        self, random: np.random.Generator, count: int, noise: float
-    ) -> np.ndarray:
+    def _around_centres(self, random: np.random.Generator, count: int, noise: float) -> np.ndarray:
         vectors = self._spread(random, count)
         vectors *= noise
         vectors += self._centres[random.integers(len(self._centres), size=count)]

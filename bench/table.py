@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from settings import EF_CONSTRUCTION, THREADS, K, M
+from common import EF_CONSTRUCTION, THREADS, K, M
+from writes import PHASES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 Cell = tuple[float | None, str]
 """A number, for ratios, and what the table shows. None stands for no number."""
 Figures = dict[str, Any]
+MEMORY = {"anonymous": "anonymous", "files": "mapped files", "peak": "peak"}
+SUFFIXES = {"ours": "", "sealed": ", `cache_bytes=0`"}
+"""The two ways to open an index."""
 
 
 def as_markdown(f: Figures) -> str:
@@ -103,11 +107,14 @@ def searching(f: Figures) -> list[Any]:
     """Single queries and batches at the recalls."""
     before = f"{f['exact_p50_us']:,.0f} µs"
     lines = [("one query, p50, before `optimize`", (None, before), {})]
-    for who, suffix in (("ours", ""), ("sealed", ", `cache_bytes=0`")):
+    for who, suffix in kinds(f["at"]["default"]):
         for name, level in f["at"].items():
-            what = "at that recall" if name == "default" else f"recall {name}"
+            what = ", at that recall" if name == "default" else f", recall {name}"
             theirs = {key: timed(level[key]) for key in f["titles"]}
-            lines.append((f"one query, p50, {what}{suffix}", timed(level[who]), theirs))
+            if name == "default" and who != "ours":
+                # Its recall is its own, and nobody was measured at that.
+                what, theirs = "", {}
+            lines.append((f"one query, p50{what}{suffix}", timed(level[who]), theirs))
     for name in ("default", "0.95"):
         level = f["at"][name]
         what = "at that recall" if name == "default" else f"recall {name}"
@@ -115,6 +122,11 @@ def searching(f: Figures) -> list[Any]:
         ours = batch(level["ours"], f["queries"])
         lines.append((f"{f['queries']:,} queries at once, {what}", ours, theirs))
     return lines
+
+
+def kinds(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Those of our two ways that there are figures for, and what to add to the name of a line."""
+    return [(who, suffix) for who, suffix in SUFFIXES.items() if who in figures]
 
 
 def batch(level: Figures, queries: int) -> Cell:
@@ -143,12 +155,11 @@ def raw(f: Figures) -> dict[str, Cell]:
 def memory(taken: dict[str, dict[str, float]]) -> list[Any]:
     """What an open index takes above an idle interpreter."""
     lines = []
-    kinds = {"anonymous": "anonymous", "files": "mapped files", "peak": "peak"}
-    for name, what in kinds.items():
+    for name, what in MEMORY.items():
         b = taken["hnswlib"][name]
         # A megabyte or two of nothing in particular is no base for a ratio.
         theirs = {"hnswlib": (None if name == "files" else b, mb(b))}
-        for who, suffix in (("ours", ""), ("sealed", ", `cache_bytes=0`")):
+        for who, suffix in kinds(taken):
             a = taken[who][name]
             lines.append((f"memory after 1,000 queries, {what}{suffix}", (a, mb(a)), theirs))
     return lines
@@ -156,15 +167,9 @@ def memory(taken: dict[str, dict[str, float]]) -> list[Any]:
 
 def writes(figures: Figures) -> list[Any]:
     """Queries while another thread writes."""
-    phases = {
-        "rest": "nobody writes",
-        "upsert": "another thread upserts",
-        "optimize": "another thread optimizes",
-        "scan": "an exact scan in numpy instead",
-    }
     return [
         (f"p50 / p99 / max of a query, {what}", (None, spread(figures[phase])), {})
-        for phase, what in phases.items()
+        for phase, what in PHASES.items()
     ]
 
 

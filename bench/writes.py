@@ -1,8 +1,9 @@
-"""Queries on one thread while another one writes: how long the slowest of them waits.
+"""Queries on one thread while rows are written and brought into the graph: how long they wait.
 
-An index with most of its rows in the graph gets the rest in many small upserts and is then
-optimized. Beside the times of queries meanwhile stand those of the same index at rest, and of an
-exact scan over the same rows in plain numpy, which nobody would want to wait longer than.
+An index gets most of its rows, which a thread of its own brings into a graph; then more of them in
+many small upserts, which the same thread adds; then the rest, which `optimize` adds. Beside the
+times of queries meanwhile stand those of the same index at rest, and of an exact scan over the
+same rows in plain numpy, which nobody would want to wait longer than.
 """
 
 from __future__ import annotations
@@ -12,79 +13,112 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from common import BATCH, K
 from exact import squared_norms
-from ours import Ours, upsert
-from settings import BATCH, INDEX, K
+from ours import Ours, create, upsert
 from timing import microseconds
 
 from cyborg_embedded import Client
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from data import DataSet
 
     from cyborg_embedded import EncryptedIndex
 
-SHARE = 0.8
-"""Of the rows that are in the graph before."""
+    Step = Callable[[], Iterator[str | None]]
+    """Work that says which phase has begun, None for one that does not count."""
+
+FIRST, SECOND = 0.8, 0.9
+"""Shares of the rows: up to where the first graph goes, and what the background adds to it."""
 LITTLE = 100
 """Rows of one upsert during queries."""
 RESTING = 500
 """Queries that are timed at rest."""
 SCANS = 100
-PHASES = ("upsert", "optimize")
+POLL_SECONDS = 0.002
+IDLE_SECONDS = 0.5
+"""Whoever has not begun to work after that has nothing to do."""
+PHASES = {
+    "rest": "nobody writes",
+    "first": "the first graph is made in the background",
+    "upsert": "another thread upserts",
+    "background": "rows are added in the background",
+    "optimize": "another thread optimizes",
+    "scan": "an exact scan in numpy instead",
+}
 
 
 def during_writes(given: DataSet, folder: Path) -> dict[str, Any]:
-    """By phase (`rest`, PHASES, `scan`) the p50, p99 and max of queries, in microseconds, how many
-    there were, and the seconds that the phase took. At last the `recall` of the finished index.
+    """By phase the p50, p99 and max of queries, in microseconds, and how many there were; at last
+    the `recall` of the finished index.
     """
-    before = range(int(SHARE * len(given.ids)))
-    client = Client(folder)
+    client, total = Client(folder), len(given.ids)
     key = client.generate_key()
-    dimension = given.vectors.shape[1]
-    with client.create_index(
-        INDEX, index_key=key, dimension=dimension, metric=given.metric
-    ) as index:
-        upsert(index, given, before, BATCH)
+    with create(client, key, given) as index:
+        upsert(index, given, range(int(FIRST * total)), BATCH)
+        ours = Ours("ours", index, given)
+        times = times_while(lambda: in_background(index, "first"), ours, given)
+        # Few rows are not worth a graph to anybody but who asks for one.
         index.optimize()
         index.warm()
-        ours = Ours("ours", index, given)
-        queries = np.resize(given.queries, (max(RESTING, len(given.queries)), dimension))
-        figures = {"rest": summary(microseconds(ours.one, queries[:RESTING]))}
-        after = range(before.stop, len(given.ids))
-        figures.update(while_writing(ours, queries, index, given, after))
-        figures["scan"] = summary(scans(given))
+        times["rest"] = microseconds(ours.one, resized(given.queries, RESTING))
+        for phase, more in times_while(lambda: writing(index, given), ours, given).items():
+            times.setdefault(phase, more)
+        times["scan"] = scans(given)
+        figures: dict[str, Any] = {phase: summary(times.get(phase, [])) for phase in PHASES}
         figures["recall"] = given.recall(ours.rows(given.queries))
     return figures
 
 
-def while_writing(
-    ours: Ours, queries: np.ndarray, index: EncryptedIndex, given: DataSet, rows: range
-) -> dict[str, Any]:
-    """Query for as long as somebody else writes. A query counts for the phase it began in."""
-    times: dict[str, list[float]] = {phase: [] for phase in PHASES}
-    seconds: dict[str, float] = {}
-    phase = PHASES[0]
+def writing(index: EncryptedIndex, given: DataSet) -> Iterator[str | None]:
+    """What somebody does whose index grows."""
+    total = len(given.ids)
+    first, second = int(FIRST * total), int(SECOND * total)
+    yield "upsert"
+    upsert(index, given, range(first, second), LITTLE)
+    yield from in_background(index, "background")
+    yield "upsert"
+    upsert(index, given, range(second, total), LITTLE)
+    yield "optimize"
+    index.optimize()
 
-    def write() -> None:
+
+def in_background(index: EncryptedIndex, phase: str) -> Iterator[str | None]:
+    """The phase while the index works by itself, None before; until it has nothing to do."""
+    since = time.monotonic()
+    while time.monotonic() - since < IDLE_SECONDS:
+        busy = index.is_training()
+        if busy:
+            since = time.monotonic()
+        yield phase if busy else None
+        time.sleep(POLL_SECONDS)
+
+
+def times_while(step: Step, ours: Ours, given: DataSet) -> dict[str, np.ndarray]:
+    """By phase the microseconds of queries that began in it, asked for as long as `step` works on
+    another thread.
+    """
+    times: dict[str | None, list[np.ndarray]] = {}
+    phase: str | None = None
+
+    def work() -> None:
         nonlocal phase
-        seconds["upsert"] = upsert(index, given, rows, LITTLE)
-        phase = "optimize"
-        start = time.perf_counter()
-        index.optimize()
-        seconds["optimize"] = time.perf_counter() - start
+        for now in step():
+            phase = now
 
     with ThreadPoolExecutor(1) as workers:
-        writing = workers.submit(write)
+        working = workers.submit(work)
         place = 0
-        while not writing.done():
+        while not working.done():
             now = phase
-            times[now].extend(microseconds(ours.one, queries[place : place + 1]))
-            place = (place + 1) % len(queries)
-        writing.result()
-    return {phase: summary(times[phase]) | {"seconds": seconds[phase]} for phase in PHASES}
+            taken = microseconds(ours.one, given.queries[place : place + 1])
+            times.setdefault(now, []).append(taken)
+            place = (place + 1) % len(given.queries)
+        working.result()
+    return {name: np.concatenate(each) for name, each in times.items() if name is not None}
 
 
 def scans(given: DataSet) -> np.ndarray:
@@ -95,7 +129,12 @@ def scans(given: DataSet) -> np.ndarray:
         distances = norms - 2 * (given.points @ query)
         return np.argpartition(distances, K)[:K]
 
-    return microseconds(scan, np.resize(given.asked, (SCANS, given.asked.shape[1])))
+    return microseconds(scan, resized(given.asked, SCANS))
+
+
+def resized(queries: np.ndarray, count: int) -> np.ndarray:
+    """So many queries, the first again after the last."""
+    return np.resize(queries, (count, queries.shape[1]))
 
 
 def summary(times: Any) -> dict[str, Any]:

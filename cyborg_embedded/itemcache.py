@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cyborg_embedded.aead import TAG_BYTES
 from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage
@@ -19,6 +19,7 @@ __all__ = ["ItemCache"]
 
 DEFAULT_BYTES = 32 << 20
 MOST_ID_PAGES = 8192
+MOST_IDS = 1 << 20
 
 
 class PageCache:
@@ -70,26 +71,35 @@ class ItemCache:
         self._pages = PageCache(DEFAULT_BYTES)
         # Asked ten times by every query: no lock, no order of use, all dropped when it is full.
         self._id_pages: dict[int, tuple[bytes, ItemIdPage]] = {}
+        self._texts: tuple[bytes, dict[int, str]] = (b"", {})
 
     def ids(self, view: ReadView, rows: list[int]) -> list[str]:
         """The ids of rows. Raises `IntegrityError`."""
-        tags, pages, ids = view.snapshot.tags.get(PageKind.ITEM_IDS, b""), self._id_pages, []
+        tags = view.snapshot.tags.get(PageKind.ITEM_IDS, b"")
+        known = self._texts
+        if known[0] is not tags or len(known[1]) > MOST_IDS:
+            # Ids of other pages: a commit has brought some.
+            known = self._texts = (tags, {})
+        texts = known[1]
+        ids = [texts.get(row) for row in rows]
+        if None not in ids:
+            return cast("list[str]", ids)
         for row in rows:
-            number, slot = divmod(row, IDS_PER_PAGE)
-            known = pages.get(number)
-            at = number * TAG_BYTES
-            if known is None or known[0] != tags[at : at + TAG_BYTES]:
-                known = self._id_page(view, number)
-            ids.append(known[1].text(slot))
-        return ids
+            if row not in texts:
+                number, slot = divmod(row, IDS_PER_PAGE)
+                texts[row] = self._id_page(view, number, tags).text(slot)
+        return [texts[row] for row in rows]
 
-    def _id_page(self, view: ReadView, number: int) -> tuple[bytes, ItemIdPage]:
+    def _id_page(self, view: ReadView, number: int, tags: bytes) -> ItemIdPage:
+        known = self._id_pages.get(number)
+        if known is not None and known[0] == tags[number * TAG_BYTES : (number + 1) * TAG_BYTES]:
+            return known[1]
         tag = view.snapshot.tag(PageKind.ITEM_IDS, number)
         page = ItemIdPage(view.open(PageKind.ITEM_IDS, number), number)
         if len(self._id_pages) >= MOST_ID_PAGES:
             self._id_pages.clear()
         self._id_pages[number] = (tag, page)
-        return tag, page
+        return page
 
     def payload(self, view: ReadView, row: int, *, metadata: bool, contents: bool) -> Payload:
         """The payload of a row; what is not asked for is left empty. Raises `IntegrityError`."""
@@ -98,5 +108,6 @@ class ItemCache:
 
     def clear(self) -> None:
         """Forget everything."""
+        self._texts = (b"", {})
         self._id_pages.clear()
         self._pages.clear()

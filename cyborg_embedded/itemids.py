@@ -32,7 +32,7 @@ COUNT = struct.Struct("<I")
 class ItemIdPage:
     """One authenticated page of ids, decoded as far as their places."""
 
-    __slots__ = ("_data", "_ends", "_lengths", "_texts", "count", "number")
+    __slots__ = ("_data", "_ends", "_lengths", "count", "number")
 
     def __init__(self, data: bytes, number: int) -> None:
         """Raises `IntegrityError` if the page contradicts itself."""
@@ -50,7 +50,6 @@ class ItemIdPage:
         if not sound or int(self._ends[-1]) > len(data):
             raise self._malformed()
         self._lengths = lengths
-        self._texts: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._data)
@@ -67,14 +66,11 @@ class ItemIdPage:
         return self._data[end - int(self._lengths[slot]) : end]
 
     def text(self, slot: int) -> str:
-        """One id as text, decoded once. Raises `IntegrityError`."""
-        text = self._texts.get(slot)
-        if text is None:
-            try:
-                text = self._texts[slot] = self.id(slot).decode()
-            except UnicodeDecodeError:
-                raise self._malformed() from None
-        return text
+        """One id as text. Raises `IntegrityError`."""
+        try:
+            return self.id(slot).decode()
+        except UnicodeDecodeError:
+            raise self._malformed() from None
 
     def check_count(self, rows: int) -> None:
         """See that it has the ids of so many rows. Raises `IntegrityError`."""

@@ -31,7 +31,8 @@ POLL_SECONDS = (0.001, 0.05)
 
 
 class Gate:
-    """Many threads inside `shared`, or one inside `exclusive`; a waiting exclusive goes first.
+    """Many threads inside `shared`, or one inside `exclusive`. A waiting exclusive goes first, but
+    for those who have waited through the one before: neither side can shut the other out.
 
     Not re-entrant in either form: a thread inside must not enter again.
     """
@@ -42,6 +43,8 @@ class Gate:
         self._inside = 0
         self._exclusive = False
         self._waiting = 0
+        self._held_up = 0
+        self._turns = 0
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
@@ -56,9 +59,21 @@ class Gate:
         """Enter together with other shared holders; `leave` follows."""
         # Every query passes here: the lock itself is quicker than the condition around it.
         with self._lock:
-            while self._exclusive or self._waiting:
-                self._changed.wait()
+            if self._exclusive or self._waiting:
+                self._wait_shared()
             self._inside += 1
+
+    def _wait_shared(self) -> None:
+        self._held_up += 1
+        try:
+            while self._exclusive or (self._waiting and not self._turns):
+                self._changed.wait()
+        finally:
+            self._held_up -= 1
+            if self._turns:
+                self._turns -= 1
+                if not self._turns:
+                    self._changed.notify_all()
 
     def leave(self) -> None:
         """Leave after `enter`."""
@@ -81,7 +96,7 @@ class Gate:
         with self._changed:
             self._waiting += 1
             try:
-                while self._exclusive or self._inside:
+                while self._exclusive or self._inside or self._turns:
                     self._changed.wait()
                 self._exclusive = True
             finally:
@@ -92,6 +107,7 @@ class Gate:
         """Leave after `enter_alone`."""
         with self._changed:
             self._exclusive = False
+            self._turns = self._held_up
             self._changed.notify_all()
 
 

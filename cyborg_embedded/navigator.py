@@ -151,12 +151,13 @@ class Navigator:
         return queries if self.projection is None else self.projection.points(queries)
 
     def candidates(
-        self, points: Floats, k: int, alive: Alive, beam: int | None = None
+        self, points: Floats, k: int, alive: Alive, deaths: int, beam: int | None = None
     ) -> tuple[Rows, int] | None:
         """Rows (m, c) that are likely to hold the k nearest of each query, in no order, -1 where
         there is none; and the row up to which the graph reached.
 
-        `alive` (n,) says which of the rows that the caller knows may be answers. `beam` is the
+        `alive` (n,) says which of the rows that the caller knows may be answers, and `deaths` how
+        many may not. `beam` is the
         width of the walk, as many as are ranked at least; None for the default. The answer is None
         where the graph does not lead to k rows: the caller then scans.
         """
@@ -171,6 +172,8 @@ class Navigator:
             if found is None:
                 return None
             rows, distances, covered = found
+            if deaths == self.spared and covered <= len(alive):
+                break
             covered = min(covered, len(alive))
             # Rows that died, and rows that a later commit than the caller's has brought.
             dead = ~alive.take(rows, mode="clip")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,7 @@ STEP = 16
 MOST_SHARE = 0.75
 """A projection to more than this share of the dimensions does not pay for its ranking."""
 MEASURED_QUERIES = 512
+ROWS_AT_ONCE, QUERIES_AT_ONCE = 1024, 32
 NEIGHBOURS, CANDIDATES = 10, 16
 SMALL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS stays on the calling thread."""
@@ -158,23 +159,41 @@ def has_drifted(projection: Projection, sample: Floats) -> bool:
 
 def train(sample: Floats, dimensions: int) -> Projection:
     """The projection to the leading principal components of `sample` (n, d)."""
+    d = sample.shape[1]
     mean = sample.mean(axis=0, dtype=np.float64)
-    centred = sample - mean.astype(np.float32)
-    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    centre = mean.astype(np.float32)
+    covariance = np.zeros((d, d), np.float32)
+    for part in parts(sample):
+        centred = part - centre
+        covariance += centred.T @ centred
+        centred.fill(0)  # Nearly the vectors themselves, and this may be for a sealed handle.
+    _, vectors = np.linalg.eigh(covariance.astype(np.float64))
     basis = np.ascontiguousarray(vectors[:, ::-1][:, :dimensions].astype(np.float32))
-    reach = np.abs(centred @ basis).max(axis=0)
+    offset = (mean @ basis).astype(np.float32)
+    reach = np.max([np.abs(part @ basis - offset).max(axis=0) for part in parts(sample)], axis=0)
     scale = (np.maximum(reach, np.float32(1e-30)) / 127).astype(np.float32)
-    centred.fill(0)  # Nearly the vectors themselves, and this may be for a sealed handle.
-    return Projection(basis, (mean @ basis).astype(np.float32), scale, dimensions)
+    return Projection(basis, offset, scale, dimensions)
+
+
+def parts(rows: Floats) -> Iterator[Floats]:
+    """Rows, some at a time: so much of a matrix product that a query which needs BLAS too does not
+    wait long for it.
+    """
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield rows[start : start + ROWS_AT_ONCE]
 
 
 def others_nearest(points: Floats, queries: Floats, k: int) -> NDArray[np.int64]:
     """The k rows nearest to each of the first rows, (m, k), a row not being its own neighbour."""
     norms = np.einsum("ij,ij->i", points, points)
-    distances = norms - 2 * (queries @ points.T)
-    own = np.arange(len(queries))
-    distances[own, own] = np.inf
-    return np.argpartition(distances, k - 1, axis=1)[:, :k]
+    found = np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = queries[start : start + QUERIES_AT_ONCE]
+        distances = norms - 2 * (part @ points.T)
+        own = np.arange(len(part))
+        distances[own, start + own] = np.inf
+        found[start : start + len(part)] = np.argpartition(distances, k - 1, axis=1)[:, :k]
+    return found
 
 
 def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyborg_embedded.batch import as_queries, check_count, check_effort, check_queries
 from cyborg_embedded.results import check_include, describe_rows
@@ -29,8 +28,7 @@ __all__ = ["RESULT_FIELDS", "Asked", "query_arrays", "query_results"]
 RESULT_FIELDS = frozenset({"vector", "metadata", "contents", "distance"})
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a query asks for, checked, but for its vectors."""
 
     k: int

@@ -123,7 +123,7 @@ def walks(
 
 def walk(navigator: Navigator, state: State, points: Floats, k: int, beam: int | None) -> Walked:
     """What the graph leads to, unless it may lack rows that are alive in `state`."""
-    found = navigator.candidates(points, k, state.alive, beam)
+    found = navigator.candidates(points, k, state.alive, state.deaths, beam)
     return None if navigator.deaths > state.deaths else found
 
 
@@ -174,15 +174,14 @@ def rank(view: ReadView, pool: Pool, queries: Floats, found: Rows, metric: Metri
     parts = []
     for start in range(0, m, step):
         rows = found[start : start + step].reshape(-1)
-        none = rows < 0
-        some = bool(none.any())
-        if some:
+        none = rows < 0 if rows.min() < 0 else None
+        if none is not None:
             rows = np.where(none, rows.max(), rows)
         vectors = pool.rows(view, rows)
         block = queries[start : start + step, None]
         distances = exact(block, vectors.reshape(-1, c, d), metric, overwrite=True)
         pool.wipe(vectors)
-        if some:
+        if none is not None:
             distances.reshape(-1)[none] = np.inf
         parts.append(distances)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

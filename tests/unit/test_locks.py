@@ -299,3 +299,31 @@ def test_no_descriptor_is_left(path):
         assert not free(FileLock(path, create=True))
     holder.release()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_gate_lets_those_in_who_were_held_up():
+    """One exclusive step after another does not shut out who wants to share: they take turns."""
+    gate, steps, entered = Gate(), [], []
+    begun = threading.Event()
+
+    def work():
+        for _ in range(100):
+            with gate.exclusive():
+                steps.append(1)
+                begun.set()
+                time.sleep(0.002)
+
+    def share():
+        begun.wait()
+        for _ in range(5):
+            before = len(steps)
+            with gate.shared():
+                entered.append(len(steps) - before)
+
+    threads = [threading.Thread(target=work), *(threading.Thread(target=share) for _ in range(3))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entered) == 15
+    assert max(entered) <= 3

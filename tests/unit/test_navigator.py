@@ -95,7 +95,7 @@ def candidates(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
     if alive is None:
         alive = alive_of(navigator)
     points = navigator.points(prepare(queries, metric))
-    answer = navigator.candidates(points, k, alive, beam)
+    answer = navigator.candidates(points, k, alive, int((~alive).sum()), beam)
     if answer is None:
         return None
     rows, covered = answer
@@ -163,11 +163,23 @@ def test_restored_can_grow(case, tmp_path, threads):
 
 
 @pytest.mark.parametrize("step", [1, 70, MORE])
-def test_growing_in_steps(step):
-    """Whatever the steps in which rows are added, it ends with the same rows at the same places."""
+def test_growing_in_steps(step, monkeypatch):
+    """Whatever the steps in which rows are added, it ends with the same rows at the same places,
+    and reaches no further at any time than the rows that it has.
+    """
     projection = projection_of("euclidean")
     navigator = built("euclidean", projection)
+    real, reached = navigator.graph.add, []
+
+    def add(*arguments):
+        real(*arguments)
+        reached.append((navigator.graph.covered, int(navigator.graph.rows[-1])))
+
+    monkeypatch.setattr(navigator.graph, "add", add)
     grow(navigator, "euclidean", step=step)
+    assert len(reached) == -(-len(LATE) // step)
+    assert all(covered == row + 1 for covered, row in reached[:-1])
+    assert reached[-1] == (ROWS + MORE, LATE[-1])
     assert found(navigator, "euclidean") == found(grown("euclidean", projection), "euclidean")
 
 
@@ -373,7 +385,9 @@ def test_candidates_while_growing():
         try:
             while not done.is_set():
                 place = int(random.integers(len(LATE)))
-                rows, covered = navigator.candidates(points[place : place + 1], K, alive)
+                rows, covered = navigator.candidates(
+                    points[place : place + 1], K, alive, int((~alive).sum())
+                )
                 reached.add(covered)
                 if not alive[rows].all() or rows.max() >= covered or len(set(rows[0])) < K:
                     wrong.append((rows, covered))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 K = 10
@@ -16,3 +18,14 @@ INDEX = "bench"
 """The name of the encrypted index."""
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out"
+
+
+def use_cores(count: int) -> None:
+    """Run on so many cores: the library uses all that there are, and the rivals so many threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def say(what: str) -> None:
+    """Tell who is waiting what is going on."""
+    print(what, file=sys.stderr, flush=True)
