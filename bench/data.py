@@ -1,6 +1,7 @@
 """Data sets: vectors with ids, texts and metadata, and queries with their true neighbours.
 
     a folder     *vectors.npy, *queries.npy, and the rows' items as the bundled sample has them
+    a folder     of IDX files, as Fashion-MNIST and MNIST come: train images and t10k images
     a .npy file  rows; some of them are held back as queries
     a .hdf5 file in ann-benchmarks' layout: train, test, neighbors; attribute `distance`
 
@@ -29,6 +30,7 @@ QUERIES = 1000
 """Queries at most, unless the caller says otherwise."""
 HELD_BACK = 10
 """One in so many rows of a .npy file, at most, becomes a query."""
+IDX_ROWS, IDX_QUERIES = "train-images*ubyte*", "t10k-images*ubyte*"
 METRICS = {"euclidean": "euclidean", "angular": "cosine"}
 """ann-benchmarks' names of distances, and ours."""
 
@@ -100,6 +102,8 @@ def load(path: str | None, rows: int | None, queries: int | None) -> DataSet:
         message = f"{source} does not exist"
         raise DataError(message)
     asked = QUERIES if queries is None else queries
+    if source.is_dir() and list(source.glob(IDX_ROWS)):
+        return from_idx(source, rows, asked)
     if source.is_dir():
         return from_folder(source, rows, asked)
     if source.suffix == ".npy":
@@ -135,6 +139,23 @@ def find(folder: Path, pattern: str) -> Path:
 def read_lines(path: Path) -> list[str]:
     data = path.read_bytes()
     return (gzip.decompress(data) if path.suffix == ".gz" else data).decode().split("\n")
+
+
+def from_idx(folder: Path, rows: int | None, queries: int) -> DataSet:
+    """Images as vectors of their brightness, a number for each pixel."""
+    vectors = read_images(find(folder, IDX_ROWS))[:rows]
+    return with_items(folder.name, vectors, read_images(find(folder, IDX_QUERIES))[:queries])
+
+
+def read_images(path: Path) -> np.ndarray:
+    """An IDX file of bytes in three dimensions: a magic number and three lengths, big-endian."""
+    data = path.read_bytes()
+    data = gzip.decompress(data) if path.suffix == ".gz" else data
+    magic, *shape = np.frombuffer(data, ">u4", 4).tolist()
+    if magic != 0x803 or len(data) != 16 + shape[0] * shape[1] * shape[2]:
+        message = f"{path} is no IDX file of images"
+        raise DataError(message)
+    return np.frombuffer(data, np.uint8, -1, 16).reshape(shape[0], -1).astype(np.float32)
 
 
 def from_npy(path: Path, rows: int | None, queries: int) -> DataSet:

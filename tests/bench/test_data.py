@@ -1,5 +1,6 @@
 """What a data set is read from, and exact search and recall over it."""
 
+import gzip
 import sys
 
 import data
@@ -116,3 +117,18 @@ def test_synthetic_blocks_are_always_the_same():
     assert (Synthetic(BLOCK + 100, 16).block(BLOCK) == last).all()
     assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
     assert not (made.queries(100) == last).any(axis=1).all()
+
+
+def test_images(tmp_path):
+    """A folder of IDX files is read, and one that is none is refused."""
+    random = np.random.default_rng(1)
+    for name, count in (("train-images-idx3-ubyte.gz", 40), ("t10k-images-idx3-ubyte.gz", 5)):
+        images = random.integers(0, 256, (count, 4, 3), np.uint8)
+        head = np.array([0x803, count, 4, 3], ">u4").tobytes()
+        (tmp_path / name).write_bytes(gzip.compress(head + images.tobytes()))
+    found = data.load(str(tmp_path), 30, 4)
+    assert found.vectors.shape == (30, 12)
+    assert np.array_equal(found.queries, images[:4].reshape(4, 12))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16)))
+    with pytest.raises(data.DataError):
+        data.load(str(tmp_path), 30, 4)
