@@ -144,6 +144,8 @@ def brought_up(
         graph = navigator.graph
         fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
         dead = len(graph) - int(state.alive[graph.rows[graph.rows < state.root.rows]].sum())
+        # In this order: who knows fewer deletions is not to take the graph for free of dead rows.
+        navigator.deaths = max(navigator.deaths, state.deaths)
         navigator.spared = state.deaths - dead
         few = dead <= REBUILD_SHARE * len(graph) and len(fresh) <= len(graph)
         if few and not (len(fresh) and drifted(session, state, navigator)):
@@ -166,7 +168,6 @@ def drifted(session: Session, state: State, navigator: Navigator) -> bool:
 
 def grow(session: Session, state: State, navigator: Navigator, fresh: Rows, job: Job) -> None:
     """Add rows to the graph in use."""
-    navigator.deaths = max(navigator.deaths, state.deaths)
     for start in range(0, len(fresh), BLOCK_ROWS):
         job.went(start, len(fresh))
         rows = fresh[start : start + BLOCK_ROWS]

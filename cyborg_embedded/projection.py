@@ -42,6 +42,7 @@ STEP = 16
 MOST_SHARE = 0.75
 """A projection to more than this share of the dimensions does not pay for its ranking."""
 MEASURED_QUERIES = 512
+SEED = 1
 ROWS_AT_ONCE, QUERIES_AT_ONCE = 1024, 32
 NEIGHBOURS, CANDIDATES = 10, 16
 SMALL_PRODUCT = 1 << 18
@@ -183,15 +184,16 @@ def parts(rows: Floats) -> Iterator[Floats]:
         yield rows[start : start + ROWS_AT_ONCE]
 
 
-def others_nearest(points: Floats, queries: Floats, k: int) -> NDArray[np.int64]:
-    """The k rows nearest to each of the first rows, (m, k), a row not being its own neighbour."""
+def others_nearest(
+    points: Floats, queries: Floats, own: NDArray[np.int64], k: int
+) -> NDArray[np.int64]:
+    """The k points nearest to each query (m, d), (m, k), but for the one that is its own."""
     norms = np.einsum("ij,ij->i", points, points)
     found = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         part = queries[start : start + QUERIES_AT_ONCE]
         distances = norms - 2 * (part @ points.T)
-        own = np.arange(len(part))
-        distances[own, start + own] = np.inf
+        distances[np.arange(len(part)), own[start : start + QUERIES_AT_ONCE]] = np.inf
         found[start : start + len(part)] = np.argpartition(distances, k - 1, axis=1)[:, :k]
     return found
 
@@ -200,14 +202,16 @@ def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
     """What says which share of the nearest of `sample` (n, d) to some of it is among the nearest
     in so many of the first components of their codes.
     """
-    queries = sample[:MEASURED_QUERIES]
-    true = others_nearest(sample, queries, NEIGHBOURS)
-    codes, points = projection.encode(sample), projection.points(queries)
+    # From all over the sample: its first rows are the oldest ones, and any step may be a pattern's.
+    few = min(MEASURED_QUERIES, len(sample))
+    own = np.sort(np.random.default_rng(SEED).choice(len(sample), few, replace=False))
+    true = others_nearest(sample, sample[own], own, NEIGHBOURS)
+    codes, points = projection.encode(sample), projection.points(sample[own])
     stored = np.multiply(codes, projection.scale, dtype=np.float32)
 
     def recall(walked: int) -> float:
         part = np.ascontiguousarray(stored[:, :walked])
-        near = others_nearest(part, np.ascontiguousarray(points[:, :walked]), CANDIDATES)
+        near = others_nearest(part, np.ascontiguousarray(points[:, :walked]), own, CANDIDATES)
         return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
 
     return recall

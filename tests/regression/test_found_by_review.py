@@ -10,7 +10,15 @@ import lmdb
 import numpy as np
 import pytest
 
-from cyborg_embedded import Client, IntegrityError, RollbackError, aead, indexer, pages
+from cyborg_embedded import (
+    Client,
+    IntegrityError,
+    RollbackError,
+    aead,
+    indexer,
+    navigation,
+    pages,
+)
 
 KEY = bytes(range(32))
 
@@ -167,6 +175,12 @@ def test_the_expected_tag_opens_not_the_stored_one():
         opener.open(memoryview(second), bytes(first[-16:]), b"")
 
 
+def saved_projection(index):
+    """The basis of the projection of the graph in the file."""
+    with index._session.read() as (_, view):
+        return navigation.load_graph(view).projection.basis
+
+
 def test_graphs_of_two_handles_do_not_mix(client, monkeypatch):
     """A graph that is saved on top of another handle's brings its own projection and codes.
 
@@ -181,18 +195,23 @@ def test_graphs_of_two_handles_do_not_mix(client, monkeypatch):
     first.upsert([str(row) for row in range(1500, 2000)], data[1500:2000])
     second = client.load_index("a", index_key=KEY)
     real = indexer.save
-    done = threading.Event()
+    done, others = threading.Event(), []
 
-    def later(session, state, made, kept):
+    def later(session, made):
         if not done.is_set():
             done.set()
             second.delete([str(row) for row in range(0, 1500, 3)])
             second.upsert([str(row) for row in range(2000, 3000)], data[2000:])
             second.optimize()
-        return real(session, state, made, kept)
+            others.append(saved_projection(second))
+        return real(session, made)
 
     monkeypatch.setattr(indexer, "save", later)
+    own = saved_projection(first)
     first.optimize()
+    assert others
+    assert not np.array_equal(others[0], own)
+    assert np.array_equal(saved_projection(first), own)
     first.close()
     second.close()
     with client.load_index("a", index_key=KEY) as index:

@@ -14,6 +14,7 @@ from cyborg_embedded.projection import (
     STEP,
     WANTED_RECALL,
     choose_projection,
+    has_drifted,
     train,
 )
 
@@ -205,3 +206,22 @@ def test_fewer_components_than_stored():
     assert chosen.walked == STEP
     assert np.isfinite(chosen.points(sample.astype(np.float32)) / chosen.scale).all()
     assert recall(chosen, sample.astype(np.float32)) >= WANTED_RECALL - 0.01
+
+
+def test_drift():
+    """Rows like those that it was chosen for are no drift, nor are fewer of them; rows that differ
+    in other components, alone or among as many of the old ones, are.
+    """
+    whole, turned = decaying(rows=2 * ROWS), decaying(seed=1)
+    chosen = choose_projection(whole[:ROWS])
+    assert not has_drifted(chosen, whole[:ROWS])
+    assert not has_drifted(chosen, whole[ROWS:])
+    assert not has_drifted(chosen, whole)
+    assert has_drifted(chosen, turned)
+    assert has_drifted(chosen, np.stack((whole[:ROWS], turned), axis=1).reshape(-1, D))
+
+
+def test_drift_of_too_few_rows():
+    """Of rows that are too few for a projection to be chosen, nothing is said."""
+    assert not has_drifted(CHOSEN, decaying(seed=1)[: FEWEST_ROWS - 1])
+    assert has_drifted(CHOSEN, decaying(seed=1)[:FEWEST_ROWS])

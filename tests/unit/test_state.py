@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from unit_harness import KEY, PagedStore
 
 from cyborg_embedded.errors import IntegrityError, RollbackError
+from cyborg_embedded.graph import Graph
 from cyborg_embedded.itemids import IDS_PER_PAGE, append_item_ids
+from cyborg_embedded.navigation import SavedGraph, drop_graph, save_graph
 from cyborg_embedded.precision import encode
 from cyborg_embedded.root import GraphRecord, IdRecord, Snapshot
-from cyborg_embedded.state import State, advance, check_successor
+from cyborg_embedded.state import DERIVED, State, advance, check_successor
 from cyborg_embedded.store import PageStore
 from cyborg_embedded.tombstones import bury
 from cyborg_embedded.vectors import VectorLayout, append_vectors
@@ -309,3 +312,98 @@ def test_a_damaged_graph_is_none(branch):
     with branch.read() as view:
         assert state.navigator.get(view, state) is None
     assert state.navigator.damaged
+
+
+# --- the navigator -----------------------------------------------------------------------------
+
+
+def save(branch, rows):
+    """Save a graph over the vectors of the first rows."""
+    vectors = np.random.default_rng(rows).standard_normal((rows, D)).astype(np.float32)
+    graph = Graph.empty(rows, D, "l2")
+    graph.add(np.arange(rows), rows, vectors, 1)
+    branch.write(lambda view: save_graph(view, SavedGraph(*graph.links(), None), None, 0))
+
+
+def reaching(rows):
+    """What stands for a navigator that has the first rows."""
+    return SimpleNamespace(graph=SimpleNamespace(covered=rows))
+
+
+def test_a_navigator_is_restored_once(branch):
+    """What is restored knows what it was restored from, and serves later commits too."""
+    branch.append(20)
+    branch.bury([3, 4])
+    save(branch, 18)
+    state = branch.state()
+    assert state.navigator.known is None
+    with branch.read() as view:
+        navigator = state.navigator.get(view, state)
+        assert state.navigator.get(view, state) is navigator
+    assert state.navigator.known is navigator
+    assert navigator.graph.covered == 18
+    assert navigator.deaths == state.deaths == 2
+    assert navigator.saved == ([state.snapshot.tags.get(kind, b"") for kind in DERIVED], 18)
+    assert not state.navigator.damaged
+    branch.append(5, seed=1)
+    branch.bury([5])
+    newer = branch.state(state)
+    assert newer.navigator.known is navigator
+    assert navigator.deaths == 2
+
+
+def test_without_a_graph_there_is_no_navigator(branch):
+    """Where the file has no graph, there is none, and that is not asked twice."""
+    branch.append(3)
+    state = branch.state()
+    with branch.read() as view:
+        assert state.navigator.get(view, state) is None
+    assert state.navigator.get(None, state) is None
+    assert not state.navigator.damaged
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_adopting(branch, saved):
+    """A navigator that was put in place is used instead of what the file has, until another is."""
+    branch.append(20)
+    if saved:
+        save(branch, 10)
+    state = branch.state()
+    made = reaching(20)
+    state.navigator.adopt(made)
+    assert state.navigator.known is made
+    assert state.navigator.get(None, state) is made
+    branch.append(1, seed=1)
+    assert branch.state(state).navigator.known is made
+    state.navigator.adopt(None)
+    assert state.navigator.known is None
+    assert state.navigator.get(None, state) is None
+
+
+@pytest.mark.parametrize(("known", "kept"), [(None, False), (11, False), (12, True), (20, True)])
+def test_a_graph_that_another_has_saved(branch, known, kept):
+    """When the file gets another graph, the one in memory is kept if it reaches as far at least."""
+    branch.append(20)
+    save(branch, 10)
+    older = branch.state()
+    if known is not None:
+        older.navigator.adopt(reaching(known))
+    save(branch, 12)
+    newer = branch.state(older)
+    assert (newer.navigator is older.navigator) == kept
+    assert older.navigator.known is None or older.navigator.known.graph.covered == known
+    with branch.read() as view:
+        assert newer.navigator.get(view, newer).graph.covered == (known if kept else 12)
+
+
+def test_a_graph_that_another_has_dropped(branch):
+    """When the file's graph is gone, so is the one in memory; older states keep it."""
+    branch.append(20)
+    save(branch, 10)
+    older = branch.state()
+    older.navigator.adopt(reaching(20))
+    branch.write(drop_graph)
+    newer = branch.state(older)
+    with branch.read() as view:
+        assert newer.navigator.get(view, newer) is None
+    assert older.navigator.known.graph.covered == 20
