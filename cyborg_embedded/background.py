@@ -17,7 +17,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.errors import ClosedError, LockedError
-from cyborg_embedded.indexer import Job, StoppedError, cores, is_due, optimize, save_if_it_pays
+from cyborg_embedded.indexer import Job, StoppedError, cores, is_due, optimize
+from cyborg_embedded.saving import save_if_it_pays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +65,8 @@ class Indexing:
 
     def raise_failure(self) -> None:
         """Raise what the thread failed with, once."""
-        if self._error is not None:
-            error, self._error = self._error, None
+        error, self._error = self._error, None
+        if error is not None:
             raise error
 
     def look(self) -> None:
@@ -78,7 +79,9 @@ class Indexing:
             inline = state.navigator.known is not None or state.root.graph is not None
         if self.mode == "inline":
             if due or inline:
-                self._run(cores())
+                # Closed meanwhile, by another thread: what was written is written.
+                with contextlib.suppress(StoppedError):
+                    self._run(cores())
         elif due:
             self._start()
             self._wake.set()
@@ -94,7 +97,7 @@ class Indexing:
         self._job.threads = cores()
         while not self._working.acquire(timeout=POLL_SECONDS):
             self._job.threads = cores()
-            if report is not None:
+            if report is not None and self._progress[1]:
                 report(*self._progress)
         try:
             optimize(self._session, Job(cores(), report=self._noting(report)))
@@ -117,7 +120,8 @@ class Indexing:
             self._wake.set()
 
     def close(self) -> None:
-        """Stop, and save what has not been saved, if that pays."""
+        """Stop, and save what has not been saved, if that pays and nobody is writing."""
+        self._session.hurry()
         self.stop()
         LIVING.discard(self)
         if self.mode != "manual" and self._pid == os.getpid() and not self._session.closed:

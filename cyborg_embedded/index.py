@@ -255,11 +255,12 @@ class EncryptedIndex:
 
     def is_training(self) -> bool:
         """Whether items are being brought into the graph now, by a thread of this handle."""
-        return self._indexing.busy
+        return self.training_state == "training"
 
     @property
     def training_state(self) -> Literal["idle", "training"]:
         """`is_training` as a word."""
+        _ = self._session.store  # not of a closed handle
         return "training" if self._indexing.busy else "idle"
 
     def warm(self) -> None:

@@ -1,4 +1,4 @@
-"""What brings rows into the graph, and the graph into the file.
+"""What brings rows into the graph.
 
 A few new rows are added to the graph in use, in steps short enough for queries to wait for; where
 many are to come, or many have died, a new graph is made beside it and takes its place.
@@ -6,7 +6,6 @@ many are to come, or many have died, a new graph is made beside it and takes its
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,21 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
-from cyborg_embedded.distance import prepare
 from cyborg_embedded.effort import MEASURED_K, Efforts, held_back, measure
-from cyborg_embedded.navigation import drop_graph, rows_per_page, save_graph
+from cyborg_embedded.navigation import drop_graph
 from cyborg_embedded.navigator import Navigator
-from cyborg_embedded.projection import SAMPLE_ROWS, Projection, choose_projection, has_drifted
+from cyborg_embedded.projection import SAMPLE_ROWS, choose_projection, has_drifted
+from cyborg_embedded.saving import is_saved, pays, prepared_vectors, save
 from cyborg_embedded.search import nearest
-from cyborg_embedded.state import DERIVED, NavigatorSlot
+from cyborg_embedded.state import NavigatorSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from cyborg_embedded.navigation import SavedGraph
-    from cyborg_embedded.pages import WriteView
     from cyborg_embedded.session import Session
     from cyborg_embedded.state import State
 
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Vectors = NDArray[np.float32]
 
-__all__ = ["Job", "StoppedError", "cores", "is_due", "optimize", "save_if_it_pays"]
+__all__ = ["Job", "StoppedError", "cores", "is_due", "optimize"]
 
 FIRST_ROWS = 8192
 """Live rows from which on a graph is worth its while: fewer are scanned in less than a walk takes
@@ -45,12 +42,11 @@ TAIL_ROWS = 1024
 """Rows beside the graph that are worth bringing into it."""
 REBUILD_SHARE = 0.1
 """The share of deleted rows in a graph from which on it is made anew, without them."""
-UNSAVED_SHARE = 0.125
-"""The share of a graph's rows that the one in the file may lack, and still not be replaced."""
+DRIFT_SHARE = 0.0625
+"""The share of new rows from which on they are looked at whether they are like the others."""
 BLOCK_ROWS = 1024
 STEP_ROWS = 32
 """Rows added to a graph in use while queries wait: about 10 ms."""
-CODES_AT_ONCE = 8192
 
 
 class StoppedError(Exception):
@@ -83,6 +79,8 @@ def cores() -> int:
 def is_due(state: State) -> bool:
     """Whether there is enough to do for the graph to be brought up to the rows of `state`."""
     navigator, record = state.navigator.known, state.root.graph
+    if navigator is None and state.root.rows < 2 * state.navigator.refused:
+        return False
     if navigator is None:
         # How many of the rows of a graph in the file have died is known when it is in memory.
         return state.root.live >= FIRST_ROWS if record is None else far(state, record.rows)
@@ -115,27 +113,6 @@ def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
         save(session, made)
 
 
-def save_if_it_pays(session: Session) -> None:
-    """Save the graph in memory if the one in the file lacks much of it."""
-    state = session.state
-    navigator = None if state is None else state.navigator.known
-    if state is not None and navigator is not None and pays(navigator):
-        save(session, navigator)
-
-
-def is_saved(session: Session, navigator: Navigator) -> bool:
-    """Whether the graph in the file is this one, as it is."""
-    with session.read() as (state, _):
-        return navigator.saved == (derived_tags(state), navigator.graph.covered)
-
-
-def pays(navigator: Navigator) -> bool:
-    """Whether the file lacks enough of the graph for saving it to pay."""
-    covered = navigator.graph.covered
-    saved = navigator.saved[1] if navigator.saved is not None else 0
-    return covered - saved >= max(TAIL_ROWS, UNSAVED_SHARE * covered)
-
-
 def brought_up(
     session: Session, state: State, navigator: Navigator | None, job: Job
 ) -> Navigator | None:
@@ -152,9 +129,11 @@ def brought_up(
             grow(session, state, navigator, fresh, job)
             return navigator
     made = rebuilt(session, state, job)
-    if made is not None:
-        with session.read() as (newest, _):
+    with session.read() as (newest, _):
+        if made is not None:
             newest.navigator.adopt(made)
+        else:
+            newest.navigator.refused = state.root.rows
     return made
 
 
@@ -162,6 +141,10 @@ def drifted(session: Session, state: State, navigator: Navigator) -> bool:
     """Whether the rows have become such that the projection no longer finds their neighbours."""
     if navigator.projection is None or state.root.navigator_dimensions:
         return False
+    rows, checked = state.root.rows, navigator.checked
+    if rows - checked < DRIFT_SHARE * checked:
+        return False
+    navigator.checked = rows
     with prepared_vectors(session, sampled(state)) as sample:
         return has_drifted(navigator.projection, sample)
 
@@ -195,6 +178,7 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
         len(rows), root.rows, projection, root.dimension, root.metric, lean=sealed
     )
     navigator.deaths = navigator.spared = state.deaths
+    navigator.checked = root.rows
     held = held_back(rows)
 
     def add(block: Rows) -> None:
@@ -229,79 +213,7 @@ def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows)
         return measure(found(None, None), lambda beam: found(navigator, beam))
 
 
-def save(session: Session, navigator: Navigator) -> None:
-    """Save a navigator."""
-    if navigator.saved is None or not save_from(session, navigator, navigator.saved[1]):
-        # Another handle has saved one in between: its codes are not to be built on.
-        save_from(session, navigator, 0)
-
-
-def save_from(session: Session, navigator: Navigator, first: int) -> bool:
-    """Save a navigator, of which the rows below `first` have their codes in the file. False, and
-    nothing saved, if they have not.
-    """
-    saved = navigator.graph_to_save()
-    known = navigator.saved
-    codes = codes_of(session, navigator.projection, saved, first)
-
-    def write(view: WriteView, newest: State) -> list[bytes] | None:
-        if first and (known is None or derived_tags(newest) != known[0]):
-            return None
-        save_graph(view, saved, codes, first)
-        return [b"".join(view.fresh_tags(kind)) for kind in DERIVED]
-
-    tags = session.write(write)
-    if tags is None:
-        return False
-    navigator.saved = (tags, saved.covered)
-    with session.read() as (newest, _):
-        # Unless yet another one has been saved since.
-        if derived_tags(newest) == tags:
-            newest.navigator.adopt(navigator)
-    return True
-
-
-def derived_tags(state: State) -> list[bytes]:
-    """The tags of the pages that a navigator is restored from."""
-    return [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
-
-
 def sampled(state: State) -> Rows:
     """Some live rows, for a projection."""
     rows = np.flatnonzero(state.alive)
     return rows[:: max(1, -(-len(rows) // SAMPLE_ROWS))]
-
-
-def codes_of(
-    session: Session, projection: Projection | None, saved: SavedGraph, first: int
-) -> Callable[[int], Codes] | None:
-    """The codes of rows from `first` on, and of those before it in its page; see `save_graph`."""
-    if projection is None:
-        return None
-    start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
-    codes = np.zeros((saved.covered - start, projection.dimensions), np.int8)
-    nodes = saved.links.rows[saved.links.rows >= start].astype(np.int64)
-    for place in range(0, len(nodes), CODES_AT_ONCE):
-        rows = nodes[place : place + CODES_AT_ONCE]
-        with prepared_vectors(session, rows) as vectors:
-            codes[rows - start] = projection.encode(vectors)
-    return lambda row: codes[row - start :]
-
-
-@contextlib.contextmanager
-def prepared_vectors(session: Session, rows: Rows) -> Iterator[Vectors]:
-    """The prepared vectors of rows (n, d), wiped in the end where the residency says so.
-
-    Each time in a transaction of its own: one that lasts for a whole build would keep every page
-    that is replaced meanwhile from being used again.
-    """
-    with session.read() as (now, view):
-        if now.pool is None:
-            message = "rows without vectors"
-            raise RuntimeError(message)
-        vectors = now.pool.rows(view, rows)
-        pool, metric = now.pool, now.root.metric
-    try:
-        yield prepare(vectors, metric, vectors)
-    finally:
-        pool.wipe(vectors)

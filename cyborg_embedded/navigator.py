@@ -59,6 +59,8 @@ class Navigator:
         """Deletions known to whoever chose its rows: who knows fewer may miss some in it."""
         self.spared = 0
         """Deletions that left no dead row in the graph: of rows that it does not have."""
+        self.checked = 0
+        """Rows there were when the projection was last seen to find their neighbours."""
         self.efforts: Efforts = ()
         """Widths of walks, and the recall that each was seen to reach."""
         self.saved: tuple[list[bytes], int] | None = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 T = TypeVar("T")
+HURRIED_SECONDS = 0.25
 
 
 class Reading:
@@ -138,6 +139,10 @@ class Session:
                 with store.read(snapshot) as view:
                     self._follow(state, view)
             return result
+
+    def hurry(self) -> None:
+        """From now on wait for no lock for long: the handle is about to be closed."""
+        self._lock_timeout = min(self._lock_timeout, HURRIED_SECONDS)
 
     def close(self) -> None:
         """Give up the file and forget keys and plaintext. Calling it again does nothing."""

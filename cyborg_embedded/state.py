@@ -66,6 +66,8 @@ class NavigatorSlot:
         self._navigator: Navigator | None = None
         self._settled = False
         self.damaged = False
+        self.refused = 0
+        """So many rows there were when no graph could be made of them."""
 
     @property
     def known(self) -> Navigator | None:
@@ -89,6 +91,7 @@ class NavigatorSlot:
                     self._navigator = restored = self._restore(view, state)
                     if restored is not None:
                         restored.deaths = state.deaths
+                        restored.checked = restored.graph.covered
                         alive = state.alive[restored.graph.rows]
                         restored.spared = state.deaths - int((~alive).sum())
                         tags = [state.snapshot.tags.get(kind, b"") for kind in DERIVED]

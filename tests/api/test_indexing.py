@@ -15,6 +15,7 @@ from cyborg_embedded import (
     ReadOnlyError,
     background,
     indexer,
+    saving,
 )
 from cyborg_embedded.navigator import Navigator
 
@@ -28,6 +29,7 @@ def _small(monkeypatch):
     """An indexer that begins early, with little, in small bites."""
     monkeypatch.setattr(indexer, "FIRST_ROWS", FIRST)
     monkeypatch.setattr(indexer, "TAIL_ROWS", TAIL)
+    monkeypatch.setattr(saving, "UNSAVED_ROWS", TAIL)
     monkeypatch.setattr(indexer, "BLOCK_ROWS", BLOCK)
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(background, "POLL_SECONDS", 0.005)
@@ -547,7 +549,7 @@ SMALL = f"""
 import os, sys, threading, time
 import numpy as np
 from support import KEY
-from cyborg_embedded import Client, ClosedError, background, indexer
+from cyborg_embedded import Client, ClosedError, background, indexer, saving
 from cyborg_embedded.navigator import Navigator
 indexer.FIRST_ROWS, indexer.TAIL_ROWS, indexer.BLOCK_ROWS = {FIRST}, {TAIL}, {BLOCK}
 background.PAUSE_SECONDS = 0.01
@@ -698,3 +700,13 @@ def test_optimize_in_a_child_that_was_forked_meanwhile(folder, client):
     """`optimize` in a forked child is a ClosedError too, and waits for nobody."""
     code, out, err = run_python("import signal\n" + SMALL + HANG, folder)
     assert (code, out, err) == (0, "7\n", "")
+
+
+def test_a_closed_index_says_nothing_of_training(client):
+    """After close these raise too, as every call does."""
+    index = client.create_index("closed", index_key=KEY)
+    assert (index.is_trained(), index.is_training(), index.training_state) == (False, False, "idle")
+    index.close()
+    for call in (index.is_trained, index.is_training, lambda: index.training_state):
+        with pytest.raises(ClosedError):
+            call()

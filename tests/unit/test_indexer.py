@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from support import KEY
 
-from cyborg_embedded import Client, LockedError, indexer
+from cyborg_embedded import Client, LockedError, indexer, saving
 from cyborg_embedded.distance import prepare
-from cyborg_embedded.indexer import Job, StoppedError, is_due, save_if_it_pays
+from cyborg_embedded.indexer import Job, StoppedError, is_due
 from cyborg_embedded.navigation import load_graph, stream_codes
+from cyborg_embedded.saving import save_if_it_pays
 from cyborg_embedded.search import nearest
 
 D = 64
@@ -255,6 +256,7 @@ def test_a_second_optimize_does_nothing(client, index):
 def test_what_is_in_memory_alone_is_saved_on_demand(index, monkeypatch):
     """`optimize` saves a graph that the background has brought up without saving it."""
     monkeypatch.setattr(indexer, "TAIL_ROWS", 100)
+    monkeypatch.setattr(saving, "UNSAVED_ROWS", 100)
     put(index, range(1500))
     run(index)
     put(index, range(1500, 1550))
@@ -269,6 +271,7 @@ def test_only_what_pays_is_saved(client, index, monkeypatch):
     than a tail that would be worth indexing.
     """
     monkeypatch.setattr(indexer, "TAIL_ROWS", 100)
+    monkeypatch.setattr(saving, "UNSAVED_ROWS", 100)
     seen = []
     for last in (90, 99, 101, 150, 201, 1500, 1600, 1700, 1720, 1800):
         put(index, range(len(index), last))
@@ -293,6 +296,7 @@ def test_only_what_pays_is_saved(client, index, monkeypatch):
 def test_saving_on_closing(index, monkeypatch):
     """`save_if_it_pays` saves what is in memory without adding to it, and nothing twice."""
     monkeypatch.setattr(indexer, "TAIL_ROWS", 100)
+    monkeypatch.setattr(saving, "UNSAVED_ROWS", 100)
     save_if_it_pays(index._session)
     assert index.sequence == 1
     put(index, range(1500))
@@ -557,3 +561,34 @@ def test_a_graph_that_was_made_anew_is_not_due(index, monkeypatch):
     assert not due(index)
     put(index, [1000])
     assert not due(index)
+
+
+def test_a_handle_that_can_make_no_graph_is_not_due_for_ever(client, monkeypatch):
+    """Where there is to be none, nobody tries again until the rows have doubled."""
+    monkeypatch.setattr(indexer, "FIRST_ROWS", 20)
+    client.create_index("b", index_key=KEY, metric="inner_product").close()
+    with client.load_index("b", index_key=KEY, cache_bytes=0, indexing="manual") as index:
+        put(index, range(40))
+        assert is_due(index._session.state)
+        index.optimize()
+        assert navigator_of(index) is None
+        put(index, range(40, 79))
+        assert not is_due(index._session.state)
+        put(index, range(79, 80))
+        assert is_due(index._session.state)
+
+
+def test_a_graph_that_reaches_further_stays_in_the_file(client):
+    """A handle whose graph lacks rows that the one in the file has does not put its own there."""
+    with client.create_index("b", index_key=KEY, indexing="manual") as index:
+        put(index, range(300))
+        index.optimize()
+        behind = navigator_of(index)
+        put(index, range(300, 400))
+        with client.load_index("b", index_key=KEY, indexing="manual") as other:
+            other.optimize()
+        sequence = index.sequence
+        behind.saved = None
+        saving.save(index._session, behind)
+        assert index.sequence == sequence
+        assert saved_rows(index) == 400
