@@ -160,7 +160,7 @@ class EncryptedIndex:
         `recall`, above 0 and up to 1, is the share of the true nearest that are to be found: the
         effort for it was measured on the index's own items when the graph was made; 1 is an exact
         scan. Queries that are unlike the items find somewhat less. `ef` is the effort itself, for
-        experts: the width of the beam of the walk through the graph. The default is 104, or twice
+        experts: the width of the beam of the walk through the graph. The default is 128, or twice
         top_k.
 
         Raises `InvalidInputError`.

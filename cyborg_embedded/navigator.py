@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator"]
 
-BEAM = 104
+BEAM = 128
 """The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
 RANKED_EXTRA = 3
 """Candidates beyond k that are ranked by exact distance, at least."""
