@@ -41,7 +41,7 @@ STEP = 16
 """Dimensions come in multiples of what hnswlib's vector instructions take at once."""
 MOST_SHARE = 0.75
 """A projection to more than this share of the dimensions does not pay for its ranking."""
-MEASURED_QUERIES = 512
+MEASURED_QUERIES = 256
 SEED = 1
 ROWS_AT_ONCE, QUERIES_AT_ONCE = 1024, 32
 NEIGHBOURS, CANDIDATES = 10, 16
