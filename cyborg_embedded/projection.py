@@ -44,15 +44,17 @@ MOST_SHARE = 0.75
 MEASURED_QUERIES = 256
 SEED = 1
 ROWS_AT_ONCE, QUERIES_AT_ONCE = 1024, 32
-NEIGHBOURS, CANDIDATES = 10, 16
+NEIGHBOURS, WALKED_TO, RANKED = 10, 16, 13
 SMALL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS stays on the calling thread."""
 WANTED_RECALL = 0.98
 """Of the 10 true neighbours of sample rows, among the 16 nearest in the walked components. Real
 queries are further from the rows than the rows from each other, and get more candidates."""
+RANKED_RECALL = 0.999
+"""Of them, among the 13 nearest in all stored components: so many are ranked by their vectors."""
 DRIFT = 0.02
 MORE = 1.6
-"""Components that candidates are sorted by, for each that is walked."""
+"""Components that candidates are sorted by, at least, for each that is walked."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -115,9 +117,11 @@ class Projection:
         distances: Floats = np.einsum("ij,ij->i", flat, flat).reshape(n, c)
         return distances
 
-    def first(self, walked: int) -> Projection:
-        """The projection that walks so many of the components, and has no more than it needs."""
-        m = min(max(walked, int(walked * MORE) // STEP * STEP), len(self.scale))
+    def first(self, walked: int, stored: int = 0) -> Projection:
+        """The projection that walks so many of the components, and has `stored` of them, or some
+        more than it walks.
+        """
+        m = min(max(walked, stored or int(walked * MORE) // STEP * STEP), len(self.scale))
         basis = np.ascontiguousarray(self.basis[:, :m])
         return Projection(basis, self.offset[:m], self.scale[:m], walked)
 
@@ -138,15 +142,23 @@ def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
         return None
     full = train(sample, d // STEP * STEP)
     recall_in = measured(full, sample)
-    # Recall grows with dimensions: the fewest that suffice, by bisection.
-    low, high = 1, most // STEP + 1
+    steps = fewest(1, most // STEP + 1, lambda n: recall_in(n * STEP, WALKED_TO) >= WANTED_RECALL)
+    if steps * STEP > most:
+        return None
+    some, all_of_them = full.first(steps * STEP).dimensions // STEP, d // STEP
+    stored = fewest(some, all_of_them, lambda n: recall_in(n * STEP, RANKED) >= RANKED_RECALL)
+    return full.first(steps * STEP, stored * STEP)
+
+
+def fewest(low: int, high: int, suffice: Callable[[int], bool]) -> int:
+    """The least number from `low` on that suffices, by bisection; `high` where none below does."""
     while low < high:
         middle = (low + high) // 2
-        if recall_in(middle * STEP) >= WANTED_RECALL:
+        if suffice(middle):
             high = middle
         else:
             low = middle + 1
-    return full.first(low * STEP) if low * STEP <= most else None
+    return low
 
 
 def has_drifted(projection: Projection, sample: Floats) -> bool:
@@ -155,7 +167,7 @@ def has_drifted(projection: Projection, sample: Floats) -> bool:
     """
     if len(sample) < FEWEST_ROWS:
         return False
-    return measured(projection, sample)(projection.walked) < WANTED_RECALL - DRIFT
+    return measured(projection, sample)(projection.walked, WALKED_TO) < WANTED_RECALL - DRIFT
 
 
 def train(sample: Floats, dimensions: int) -> Projection:
@@ -198,9 +210,9 @@ def others_nearest(
     return found
 
 
-def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
-    """What says which share of the nearest of `sample` (n, d) to some of it is among the nearest
-    in so many of the first components of their codes.
+def measured(projection: Projection, sample: Floats) -> Callable[[int, int], float]:
+    """What says which share of the nearest of `sample` (n, d) to some of it is, in so many of the
+    first components of their codes, among so many nearest.
     """
     # From all over the sample: its first rows are the oldest ones, and any step may be a pattern's.
     few = min(MEASURED_QUERIES, len(sample))
@@ -209,9 +221,9 @@ def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
     codes, points = projection.encode(sample), projection.points(sample[own])
     stored = np.multiply(codes, projection.scale, dtype=np.float32)
 
-    def recall(walked: int) -> float:
-        part = np.ascontiguousarray(stored[:, :walked])
-        near = others_nearest(part, np.ascontiguousarray(points[:, :walked]), own, CANDIDATES)
+    def recall(components: int, among: int) -> float:
+        part = np.ascontiguousarray(stored[:, :components])
+        near = others_nearest(part, np.ascontiguousarray(points[:, :components]), own, among)
         return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
 
     return recall

@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 
 from cyborg_embedded.projection import (
-    CANDIDATES,
     FEWEST_DIMENSIONS,
     FEWEST_ROWS,
     MORE,
     MOST_DIMENSIONS,
     MOST_SHARE,
     NEIGHBOURS,
+    RANKED,
+    RANKED_RECALL,
     STEP,
+    WALKED_TO,
     WANTED_RECALL,
     choose_projection,
     has_drifted,
+    measured,
     train,
 )
 
@@ -51,7 +54,7 @@ def recall(projection, sample, queries=100):
     walked = projection.walked
     stored = projection.encode(sample)[:, :walked] * projection.scale[:walked]
     asked = projection.points(sample[:queries])[:, :walked]
-    near = nearest_others(stored, asked, CANDIDATES)
+    near = nearest_others(stored, asked, WALKED_TO)
     true = nearest_others(sample, sample[:queries], NEIGHBOURS)
     hits = [len(set(a) & set(b)) for a, b in zip(true.tolist(), near.tolist(), strict=True)]
     return sum(hits) / true.size
@@ -136,7 +139,7 @@ def test_walked_and_rest_are_the_whole_distance():
 @pytest.mark.parametrize("d", [FEWEST_DIMENSIONS, 100, 130])
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.95, 0.97])
 def test_chosen_dimensions(d, decay):
-    """Dimensions are multiples of 16, walked ones at most three quarters, stored ones half more."""
+    """Dimensions are multiples of 16, walked ones at most three quarters, stored ones more."""
     chosen = choose_projection(decaying(decay, d=d))
     if chosen is None:
         assert decay == 0.97
@@ -145,7 +148,12 @@ def test_chosen_dimensions(d, decay):
     assert walked % STEP == m % STEP == 0
     assert STEP == 16
     assert 0 < walked <= MOST_SHARE * d
-    assert m == min(int(walked * MORE) // STEP * STEP, d // STEP * STEP)
+    least, most = min(int(walked * MORE) // STEP * STEP, d // STEP * STEP), d // STEP * STEP
+    assert least <= m <= most
+    # As few as sort the neighbours well enough.
+    recall_in = measured(train(decaying(decay, d=d), most), decaying(decay, d=d))
+    assert m == most or recall_in(m, RANKED) >= RANKED_RECALL
+    assert m == least or recall_in(m - STEP, RANKED) < RANKED_RECALL
     assert chosen.basis.shape == (d, m)
     assert chosen.offset.shape == chosen.scale.shape == (m,)
     assert {part.dtype for part in (chosen.basis, chosen.offset, chosen.scale)} == {
