@@ -17,8 +17,9 @@ import weakref
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.errors import ClosedError, LockedError
-from cyborg_embedded.indexer import Job, StoppedError, cores, is_due, optimize
+from cyborg_embedded.indexer import Job, StoppedError, is_due, optimize
 from cyborg_embedded.saving import save_if_it_pays
+from cyborg_embedded.search import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,17 +52,13 @@ class Indexing:
         self._error: BaseException | None = None
         self._job = Job(1, self._is_stopped)
         self._progress = (0, 0)
+        """Rows done and rows to do of the run that is under way, or was last."""
         LIVING.add(self)
 
     @property
     def busy(self) -> bool:
         """Whether rows are being brought into the graph."""
         return self._working.locked()
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Rows done and rows to do of the run that is under way, or was last."""
-        return self._progress
 
     def raise_failure(self) -> None:
         """Raise what the thread failed with, once."""
@@ -74,9 +71,11 @@ class Indexing:
         if self.mode == "manual" or self._stopped:
             return
         self._written = time.monotonic()
-        with self._session.read() as (state, _):
-            due = is_due(state)
-            inline = state.navigator.known is not None or state.root.graph is not None
+        state = self._session.state
+        if state is None:
+            return
+        due = is_due(state)
+        inline = state.navigator.known is not None or state.root.graph is not None
         if self.mode == "inline":
             if due or inline:
                 # Closed meanwhile, by another thread: what was written is written.
@@ -106,11 +105,10 @@ class Indexing:
 
     def stop(self) -> None:
         """Stop the thread, and wait until it has stopped: it looks for this every few rows."""
-        self._stopped = True
+        self.forsake()
         thread = self._thread
         if thread is None or self._pid != os.getpid() or thread is threading.current_thread():
             return
-        self._wake.set()
         thread.join()
 
     def forsake(self) -> None:

@@ -109,9 +109,7 @@ class Client:
         self._check_open()
         refuse_key_manager(kms_name)
         key = parse_index_key(index_key)
-        if metric not in METRICS:
-            message = f"metric must be one of {', '.join(METRICS)}"
-            raise InvalidInputError(message)
+        check_one_of(metric, METRICS, "metric")
         if dimension is not None and (
             isinstance(dimension, bool)
             or not isinstance(dimension, int)
@@ -119,11 +117,9 @@ class Client:
         ):
             message = f"dimension must be a whole number from 1 to {MAX_DIMENSION}, or None"
             raise InvalidInputError(message)
-        check_indexing(indexing)
+        check_one_of(indexing, INDEXING_MODES, "indexing")
+        check_one_of(storage_precision, PRECISIONS, "storage_precision")
         timeout = check_timeout(lock_timeout)
-        if storage_precision not in PRECISIONS:
-            message = f"storage_precision must be one of {', '.join(PRECISIONS)}"
-            raise InvalidInputError(message)
         if navigator_dimensions is not None:
             check_whole(navigator_dimensions, "navigator_dimensions")
             if not 0 < navigator_dimensions <= MAX_DIMENSION or metric == "inner_product":
@@ -172,7 +168,7 @@ class Client:
         timeout = check_timeout(lock_timeout)
         check_whole(min_sequence, "min_sequence")
         check_whole(cache_bytes, "cache_bytes")
-        check_indexing(indexing)
+        check_one_of(indexing, INDEXING_MODES, "indexing")
         store = PageStore.open(self._folder.find(name), key, timeout=timeout)
         session = Session(
             store, lock_timeout=timeout, read_only=bool(read_only), cache_bytes=cache_bytes
@@ -276,10 +272,10 @@ def check_whole(value: object, name: str) -> None:
         raise InvalidInputError(message)
 
 
-def check_indexing(indexing: object) -> None:
-    """Refuse what is no mode of indexing."""
-    if indexing not in INDEXING_MODES:
-        message = f"indexing must be one of {', '.join(INDEXING_MODES)}"
+def check_one_of(value: object, known: tuple[str, ...], name: str) -> None:
+    """Refuse what is not one of the names that are known."""
+    if value not in known:
+        message = f"{name} must be one of {', '.join(known)}"
         raise InvalidInputError(message)
 
 

@@ -65,10 +65,7 @@ class ReadTransaction:
         self._txn.abort()
         if self._gate is not None:
             self._gate.leave()
-        if isinstance(error, (lmdb.Error, OSError)):
-            better = translation(error)
-            if better is not None:
-                raise better from error
+        raise_better(error)
 
     def __enter__(self) -> Self:
         return self
@@ -193,10 +190,7 @@ class Environment:
                 reopened = True
             except BaseException as error:
                 self.gate.leave()
-                if isinstance(error, (lmdb.Error, OSError)):
-                    better = translation(error)
-                    if better is not None:
-                        raise better from error
+                raise_better(error)
                 raise
 
     @contextlib.contextmanager
@@ -274,9 +268,14 @@ def translated() -> Iterator[None]:
     except (lmdb.MapFullError, lmdb.MapResizedError):
         raise
     except (lmdb.Error, OSError) as error:
-        better = translation(error)
-        if better is None:
-            raise
+        raise_better(error)
+        raise
+
+
+def raise_better(error: BaseException | None) -> None:
+    """Raise this library's error in place of one of LMDB's or the system's, if it has one."""
+    better = translation(error) if isinstance(error, (lmdb.Error, OSError)) else None
+    if better is not None:
         raise better from error
 
 

@@ -6,7 +6,6 @@ many are to come, or many have died, a new graph is made beside it and takes its
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,11 +28,9 @@ if TYPE_CHECKING:
     from cyborg_embedded.session import Session
     from cyborg_embedded.state import State
 
-    Codes = NDArray[np.int8]
     Rows = NDArray[np.int64]
-    Vectors = NDArray[np.float32]
 
-__all__ = ["Job", "StoppedError", "cores", "is_due", "optimize"]
+__all__ = ["Job", "StoppedError", "is_due", "optimize"]
 
 FIRST_ROWS = 8192
 """Live rows from which on a graph is worth its while: fewer are scanned in less than a walk takes
@@ -69,11 +66,6 @@ class Job:
             self.report(done, total)
         if self.stopping():
             raise StoppedError
-
-
-def cores() -> int:
-    """How many threads can work at once."""
-    return os.cpu_count() or 1
 
 
 def is_due(state: State) -> bool:

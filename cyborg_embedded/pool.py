@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
@@ -123,7 +124,7 @@ class VectorPool:
             def memory(size: int) -> NDArray[np.uint8]:
                 nonlocal free
                 if len(free) < size:
-                    return np.empty(size, np.uint8)
+                    return new_memory(size)
                 taken, free = free[:size], free[-(-size // 64) * 64 :]
                 return taken
 

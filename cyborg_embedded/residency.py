@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.pool import VectorPool
@@ -80,7 +81,7 @@ class BoundedPool:
     @contextlib.contextmanager
     def lend(self, _view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
         """Memory to work in."""
-        yield lambda size: np.empty(size, np.uint8)
+        yield new_memory
 
     def wipe(self, vectors: Floats) -> None:
         """Vectors that `rows` gave are no longer wanted."""

@@ -82,8 +82,6 @@ def describe_rows(
     """The items of live rows, in their order."""
     metadata, contents = "metadata" in include, "contents" in include
     results: list[Result] = [{"id": item_id} for item_id in items.ids(view, rows)]
-    if not include:
-        return results
     for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
         try:

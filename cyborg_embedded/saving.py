@@ -9,7 +9,7 @@ import numpy as np
 
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.navigation import rows_per_page, save_graph
-from cyborg_embedded.state import DERIVED
+from cyborg_embedded.state import DERIVED, derived_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,11 +92,6 @@ def save_from(session: Session, navigator: Navigator, first: int) -> bool:
         if derived_tags(newest) == tags:
             newest.navigator.adopt(navigator)
     return True
-
-
-def derived_tags(state: State) -> list[bytes]:
-    """The tags of the pages that a navigator is restored from."""
-    return [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
 
 
 def codes_of(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Walked = tuple[Rows, int] | None
     """Candidates and how far the graph reached; None where it is not to be relied on."""
 
-__all__ = ["nearest"]
+__all__ = ["cores", "nearest"]
 
 NO_ROW = -1
 GRAPH_WORTH = 10
@@ -90,6 +90,11 @@ def nearest(
     return np.concatenate(rows), np.concatenate(in_order)
 
 
+def cores() -> int:
+    """How many threads can work at once."""
+    return os.cpu_count() or 1
+
+
 def walks(
     navigator: Navigator | None, state: State, queries: Floats, k: int, beam: int | None
 ) -> Iterator[tuple[Floats, Walked]]:
@@ -105,7 +110,7 @@ def walks(
     if len(queries) <= 1:
         yield queries, walk(navigator, state, points, k, beam)
         return
-    threads = os.cpu_count() or 1
+    threads = cores()
     step = min(WALKED_AT_ONCE, -(-len(queries) // threads))
     pending: deque[tuple[Floats, Future[Walked]]] = deque()
     with ThreadPoolExecutor(threads) as workers:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.root import Root, Snapshot
 
-__all__ = ["DERIVED", "NavigatorSlot", "State", "advance"]
+__all__ = ["DERIVED", "NavigatorSlot", "State", "advance", "derived_tags"]
 
 DERIVED = (PageKind.GRAPH, PageKind.NAVIGATION, PageKind.PROJECTION)
 """The kinds of pages that a navigator is restored from."""
@@ -54,6 +54,11 @@ class State:
     def deaths(self) -> int:
         """How many rows have been deleted so far. Only ever grows."""
         return self.root.rows - self.root.live
+
+
+def derived_tags(state: State) -> list[bytes]:
+    """The tags of the pages that a navigator is restored from."""
+    return [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
 
 
 class NavigatorSlot:
@@ -94,8 +99,7 @@ class NavigatorSlot:
                         restored.checked = restored.graph.covered
                         alive = state.alive[restored.graph.rows]
                         restored.spared = state.deaths - int((~alive).sum())
-                        tags = [state.snapshot.tags.get(kind, b"") for kind in DERIVED]
-                        restored.saved = (tags, restored.graph.covered)
+                        restored.saved = (derived_tags(state), restored.graph.covered)
                     self._settled = True
         return self._navigator
 
