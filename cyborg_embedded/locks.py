@@ -43,6 +43,7 @@ class Gate:
         self._inside = 0
         self._exclusive = False
         self._waiting = 0
+        self._steps = 0
         self._held_up = 0
         self._turns = 0
 
@@ -64,13 +65,15 @@ class Gate:
             self._inside += 1
 
     def _wait_shared(self) -> None:
+        arrived = self._steps
         self._held_up += 1
         try:
-            while self._exclusive or (self._waiting and not self._turns):
+            while self._exclusive or (self._waiting and arrived == self._steps):
                 self._changed.wait()
         finally:
             self._held_up -= 1
-            if self._turns:
+            if arrived != self._steps and self._turns:
+                # One of those whose turn it is. Who has come since waits like all others.
                 self._turns -= 1
                 if not self._turns:
                     self._changed.notify_all()
@@ -107,6 +110,7 @@ class Gate:
         """Leave after `enter_alone`."""
         with self._changed:
             self._exclusive = False
+            self._steps += 1
             self._turns = self._held_up
             self._changed.notify_all()
 

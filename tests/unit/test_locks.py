@@ -302,28 +302,41 @@ def test_no_descriptor_is_left(path):
 
 
 def test_the_gate_lets_those_in_who_were_held_up():
-    """One exclusive step after another does not shut out who wants to share: they take turns."""
-    gate, steps, entered = Gate(), [], []
+    """One exclusive step after another does not shut out who wants to share: all who waited through
+    a step are in and out again before the next one.
+    """
+    gate, entered, late = Gate(), [], []
     begun = threading.Event()
 
     def work():
+        waiting = set()
         for _ in range(100):
             with gate.exclusive():
-                steps.append(1)
+                late.extend(waiting - set(entered))
                 begun.set()
                 time.sleep(0.002)
+                before = set(asked) - set(entered)
+                held_up = gate._held_up
+                # All who have asked wait by now, or nothing is said of them.
+                sure = before == set(asked) - set(entered) and held_up == len(before)
+                waiting = before if sure else set()
 
-    def share():
+    asked = []
+
+    def share(name):
         begun.wait()
-        for _ in range(5):
-            before = len(steps)
+        for turn in range(5):
+            asked.append((name, turn))
             with gate.shared():
-                entered.append(len(steps) - before)
+                entered.append((name, turn))
 
-    threads = [threading.Thread(target=work), *(threading.Thread(target=share) for _ in range(3))]
+    threads = [
+        threading.Thread(target=work),
+        *(threading.Thread(target=share, args=(name,)) for name in range(3)),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(entered) == 15
-    assert max(entered) <= 3
+    assert late == []
