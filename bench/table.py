@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import filter_table
 from common import EF_CONSTRUCTION, THREADS, K, M
 from writes import PHASES
 
@@ -19,7 +20,7 @@ SUFFIXES = {"ours": "", "sealed": ", `cache_bytes=0`"}
 
 
 def as_markdown(f: Figures) -> str:
-    """The whole table under a head that says what was measured."""
+    """The whole table under a head that says what was measured, and those about filters."""
     titles = f["titles"]
     names = [title for title in titles.values() for title in (title, "ratio")]
     columns = ["what", "cyborg_embedded", *names]
@@ -33,7 +34,8 @@ def as_markdown(f: Figures) -> str:
     ]
     rows = [columns, ["---"] * len(columns)]
     rows += [line(what, ours, theirs, list(titles)) for what, ours, theirs in lines]
-    return head(f) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    table = head(f) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return table + ("\n" + filter_table.as_markdown(f["filters"]) if "filters" in f else "")
 
 
 def head(f: Figures) -> str:

@@ -53,6 +53,26 @@ def in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, dict[str, Any]
     }
 
 
+def alternately(
+    calls: Mapping[str, Callable[[np.ndarray], Any]], queries: np.ndarray, passes: int
+) -> dict[str, np.ndarray]:
+    """For each contender the microseconds of each query (passes, m).
+
+    All are asked a query before the next one is; who is asked first changes from pass to pass.
+    """
+    names = list(calls)
+    for name in names:
+        microseconds(calls[name], queries[:FIRST])
+    times = {name: np.empty((passes, len(queries))) for name in names}
+    for turn in range(passes):
+        order = names[turn % len(names) :] + names[: turn % len(names)]
+        for place in range(len(queries)):
+            for name in order:
+                one = queries[place : place + 1]
+                times[name][turn, place] = microseconds(calls[name], one)[0]
+    return times
+
+
 def batches_in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, float]:
     """For each contender the seconds to answer all its queries at once: the least of all rounds.
 

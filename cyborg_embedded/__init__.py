@@ -19,13 +19,15 @@ from cyborg_embedded.errors import (
     WrongKeyError,
 )
 from cyborg_embedded.index import EncryptedIndex
-from cyborg_embedded.results import IndexDescription, Item, Result
+from cyborg_embedded.results import IndexDescription, Item, QueryPlan, Result
+from cyborg_embedded.schema import FieldSchema
 
 __all__ = [
     "Client",
     "ClosedError",
     "CyborgError",
     "EncryptedIndex",
+    "FieldSchema",
     "FormatError",
     "IndexDescription",
     "IndexExistsError",
@@ -37,6 +39,7 @@ __all__ = [
     "KeyManagerError",
     "KeyRequiredError",
     "LockedError",
+    "QueryPlan",
     "ReadOnlyError",
     "Result",
     "RollbackError",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from cyborg_embedded.errors import ClosedError, LockedError
 from cyborg_embedded.indexer import Job, StoppedError, is_due, optimize
-from cyborg_embedded.saving import save_if_it_pays
+from cyborg_embedded.saving import columns_are_due, save_if_it_pays
 from cyborg_embedded.search import cores
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Indexing:
         state = self._session.state
         if state is None:
             return
-        due = is_due(state)
+        due = is_due(state) or columns_are_due(self._session, state)
         inline = state.navigator.known is not None or state.root.graph is not None
         if self.mode == "inline":
             if due or inline:

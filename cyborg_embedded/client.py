@@ -25,10 +25,12 @@ from cyborg_embedded.model import (
 from cyborg_embedded.names import check_name
 from cyborg_embedded.root import Root
 from cyborg_embedded.savedkey import load_saved_key, save_key
+from cyborg_embedded.schema import FieldSchema, hidden_fields
 from cyborg_embedded.session import Session
 from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -87,6 +89,7 @@ class Client:
         dimension: int | None = None,
         metric: Metric = "euclidean",
         kms_name: str | None = None,
+        metadata_schema: Mapping[str, FieldSchema] | None = None,
         storage_precision: Precision = "float32",
         navigator_dimensions: int | None = None,
         indexing: IndexingMode = "background",
@@ -95,9 +98,10 @@ class Client:
         """Make an index and open it.
 
         `index_key` is 32 bytes, or 64 hex characters. `dimension` is 1 to 16,384, or None: then
-        the first upsert sets it. `storage_precision` is what vectors are rounded to when they are
-        written: `float32` keeps them as given; `float16` takes half the room; `int8`, with a scale
-        for each vector, a quarter. What is read back and searched is what was stored.
+        the first upsert sets it. `metadata_schema` names fields that are not to be filtered by, as
+        `{"body": {"filterable": False}}`. `storage_precision` is what vectors are rounded to when
+        they are written: `float32` keeps them as given; `float16` takes half the room; `int8`, with
+        a scale for each vector, a quarter. What is read back and searched is what was stored.
         `navigator_dimensions` is how many dimensions the graph is walked in, from 1; the dimension
         itself, or more, for the vectors themselves; None for what measuring on the items finds
         best. It is not for `inner_product`. `indexing` as in `load_index`. The index is there,
@@ -119,6 +123,7 @@ class Client:
             raise InvalidInputError(message)
         check_one_of(indexing, INDEXING_MODES, "indexing")
         check_one_of(storage_precision, PRECISIONS, "storage_precision")
+        hidden = hidden_fields(metadata_schema)
         timeout = check_timeout(lock_timeout)
         if navigator_dimensions is not None:
             check_whole(navigator_dimensions, "navigator_dimensions")
@@ -131,6 +136,7 @@ class Client:
             dimension=dimension or 0,
             precision=storage_precision,
             navigator_dimensions=navigator_dimensions or 0,
+            hidden=hidden,
         )
         with self._folder.creating(name, timeout=timeout) as path:
             PageStore.create(path, key, root)

@@ -16,7 +16,13 @@ from cyborg_embedded.effort import MEASURED_K, Efforts, held_back, measure
 from cyborg_embedded.navigation import drop_graph
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.projection import SAMPLE_ROWS, choose_projection, has_drifted
-from cyborg_embedded.saving import is_saved, pays, prepared_vectors, save
+from cyborg_embedded.saving import (
+    columns_to_save,
+    is_saved,
+    pays,
+    prepared_vectors,
+    save,
+)
 from cyborg_embedded.search import nearest
 from cyborg_embedded.state import NavigatorSlot
 
@@ -86,8 +92,8 @@ def far(state: State, covered: int) -> bool:
 
 
 def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
-    """Bring every row that is live now into the graph, and the graph into the file, if it is not
-    there already and, unless `always_save`, if that pays.
+    """Bring every row that is live now into the graph and the columns, and those into the file, if
+    they are not there already and, unless `always_save`, if that pays.
 
     Other threads and processes go on reading and writing meanwhile; the writer's lock is held only
     to save. One thread of a handle at a time. Raises `StoppedError`, `LockedError`,
@@ -101,8 +107,9 @@ def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
         state.navigator.adopt(None)
         return
     made = brought_up(session, state, navigator, job)
-    if made is not None and (pays(made) or (always_save and not is_saved(session, made))):
-        save(session, made)
+    columns = columns_to_save(session, always=always_save)
+    due = made is not None and (pays(made) or (always_save and not is_saved(session, made)))
+    save(session, made if due else None, columns)
 
 
 def brought_up(

@@ -12,6 +12,8 @@ __all__ = [
     "KEY_BYTES",
     "MAX_CONTENTS_BYTES",
     "MAX_DIMENSION",
+    "MAX_FIELD",
+    "MAX_HIDDEN",
     "MAX_ID_BYTES",
     "MAX_METADATA_BYTES",
     "MAX_METADATA_DEPTH",
@@ -33,6 +35,9 @@ MAX_ID_BYTES = 1024
 MAX_METADATA_BYTES = 1 << 20
 MAX_METADATA_DEPTH = 32
 MAX_CONTENTS_BYTES = 64 << 20
+MAX_FIELD = 1024
+MAX_HIDDEN = 256
+"""Characters of the name of a field in a metadata_schema, and fields that it may hide."""
 MAX_DIMENSION = 16_384
 MAX_ROWS = 1 << 31
 """Rows ever appended to one index (deleted ones included until compaction)."""
@@ -68,3 +73,4 @@ class PageKind(IntEnum):
     GRAPH = 10
     PROJECTION = 11
     ITEM_IDS = 12
+    COLUMNS = 13

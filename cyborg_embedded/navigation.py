@@ -38,7 +38,15 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int8]
     Memory = Callable[[int], NDArray[np.uint8]]
 
-__all__ = ["SavedGraph", "drop_graph", "load_graph", "rows_per_page", "save_graph", "stream_codes"]
+__all__ = [
+    "SavedGraph",
+    "drop_graph",
+    "load_graph",
+    "load_projection",
+    "rows_per_page",
+    "save_graph",
+    "stream_codes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +96,32 @@ def load_graph(view: ReadView, memory: Memory = new_memory) -> SavedGraph | None
 
     Raises `IntegrityError`.
     """
-    root = view.snapshot.root
-    record = root.graph
+    record = view.snapshot.root.graph
     if record is None:
         return None
     links = decode(load_blob(view, PageKind.GRAPH, record.bytes, memory), record.rows)
+    return SavedGraph(links, record.rows, load_projection(view, record), record.efforts)
+
+
+def load_projection(view: ReadView, record: GraphRecord) -> Projection | None:
+    """The projection of a saved graph; None where it walks the vectors themselves.
+
+    Raises `IntegrityError`.
+    """
     walked, dimensions = record.walked, record.dimensions
     if not walked <= dimensions <= view.page_size - OVERHEAD or (dimensions and not walked):
         message = "the dimensions contradict each other, or a row of codes does not fit into a page"
         raise IntegrityError(message, kind="NAVIGATION", number=0)
     if not record.dimensions:
-        return SavedGraph(links, record.rows, None, record.efforts)
-    d, m = root.dimension, record.dimensions
+        return None
+    d, m = view.snapshot.root.dimension, record.dimensions
     data = load_blob(view, PageKind.PROJECTION, 4 * m * (d + 2)).view("<f4")
     if not np.isfinite(data).all():
         message = "malformed"
         raise IntegrityError(message, kind="PROJECTION", number=0)
     floats = data.astype(np.float32)
     basis, offset, scale = np.split(floats, (d * m, d * m + m))
-    projection = Projection(basis.reshape(d, m), offset, scale, record.walked)
-    return SavedGraph(links, record.rows, projection, record.efforts)
+    return Projection(basis.reshape(d, m), offset, scale, record.walked)
 
 
 def rows_per_page(page_size: int, dimensions: int) -> int:

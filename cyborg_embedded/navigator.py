@@ -163,45 +163,81 @@ class Navigator:
         width of the walk, as many as are ranked at least; None for the default. The answer is None
         where the graph does not lead to k rows: the caller then scans.
         """
-        projection = self.projection
         width = max(BEAM, 2 * k) if beam is None else beam
         # A walk that looks for the last per cent is not to lose it where candidates are cut.
         ranked = k + max(RANKED_EXTRA, k // 4, width // 32)
-        walked = points if projection is None else points[:, : projection.walked]
         width = max(width, ranked)
         while True:
-            found = self.graph.search(walked, width)
+            found = self._search(points, width)
             if found is None:
                 return None
             rows, distances, covered = found
             if deaths == self.spared and covered <= len(alive):
                 break
+            dead = left_out(rows, alive, covered)
             covered = min(covered, len(alive))
-            # Rows that died, and rows that a later commit than the caller's has brought.
-            dead = ~alive.take(rows, mode="clip")
-            dead |= rows >= covered
             if not dead.any():
                 break
             if (rows.shape[1] - dead.sum(axis=1)).min() >= min(ranked, rows.shape[1]):
-                distances = np.where(dead, np.float32(np.inf), distances)
-                order = distances.argsort(axis=1, kind="stable")
-                distances = np.take_along_axis(distances, order, 1)
-                rows = np.take_along_axis(np.where(dead, -1, rows), order, 1)
+                rows, distances = behind(rows, distances, dead)
                 break
             width *= 4
             if width > len(self.graph) // 2:
                 return None
-        rest = self._rest
+        return self._sorted_out(points, rows, distances, ranked), covered
+
+    def among(
+        self, points: Floats, k: int, wanted: Alive, width: int
+    ) -> tuple[Rows, Alive, int] | None:
+        """`candidates` of the rows that are `wanted` (n,), and for each query (m,) whether a walk
+        of this width has found as many of those as are to be ranked.
+        """
+        ranked = k + max(RANKED_EXTRA, k // 4)
+        found = self._search(points, max(width, ranked))
+        if found is None:
+            return None
+        rows, distances, covered = found
+        others = left_out(rows, wanted, covered)
+        rows, distances = behind(rows, distances, others)
+        enough = rows.shape[1] - others.sum(axis=1) >= ranked
+        candidates = self._sorted_out(points, rows, distances, ranked)
+        return candidates, enough, min(covered, len(wanted))
+
+    def _search(self, points: Floats, width: int) -> tuple[Rows, Floats, int] | None:
+        projection = self.projection
+        walked = points if projection is None else points[:, : projection.walked]
+        return self.graph.search(walked, width)
+
+    def _sorted_out(self, points: Floats, rows: Rows, distances: Floats, ranked: int) -> Rows:
+        """Of rows in the order of their distances those that are to be ranked."""
+        projection, rest = self.projection, self._rest
         if projection is None or projection.walked == projection.dimensions:
-            return rows[:, :ranked], covered
+            return rows[:, :ranked]
         if rest is None or rows.shape[1] <= ranked:
-            return rows[:, : UNREFINED * ranked], covered
+            return rows[:, : UNREFINED * ranked]
         rows, distances = rows[:, : REFINED * ranked], distances[:, : REFINED * ranked]
         whole = projection.rest_distances(rest.take(rows, axis=0), points)
         whole += distances
         order = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
         best: Rows = rows[0].take(order) if len(rows) == 1 else np.take_along_axis(rows, order, 1)
-        return best, covered
+        return best
+
+
+def left_out(rows: Rows, wanted: Alive, covered: int) -> Alive:
+    """Which of `rows` are not wanted, or too new for whoever wants them."""
+    out: Alive = ~wanted.take(rows, mode="clip")
+    out |= rows >= min(covered, len(wanted))
+    return out
+
+
+def behind(rows: Rows, distances: Floats, out: Alive) -> tuple[Rows, Floats]:
+    """Rows (m, c) and their distances, with those that are left out as -1 behind the others."""
+    distances = np.where(out, np.float32(np.inf), distances)
+    order = distances.argsort(axis=1, kind="stable")
+    return (
+        np.take_along_axis(np.where(out, -1, rows), order, 1),
+        np.take_along_axis(distances, order, 1),
+    )
 
 
 def with_room(rest: Codes, rows: int) -> Codes:

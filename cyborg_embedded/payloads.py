@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import msgspec
 
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.items import Payload
+from cyborg_embedded.jsonvalues import deeper_than, milliseconds
 from cyborg_embedded.model import (
     MAX_CONTENTS_BYTES,
     MAX_ID_BYTES,
@@ -84,7 +86,8 @@ def encode_id(item_id: object, position: int) -> bytes:
 def encode_metadata(metadata: list[Any]) -> list[bytes]:
     """JSON objects, compact; None becomes empty.
 
-    Only what reads back equal is taken: no NaN, no tuples, no dates, no keys but text.
+    Only what reads back equal is taken: no NaN, no tuples, no dates, no keys but text. A datetime
+    with a time zone becomes a number (docs/FILTERS.md).
     """
     encoded = [b"" if item is None else encode_object(item, at) for at, item in enumerate(metadata)]
     whole = b"[" + b",".join(filter(None, encoded)) + b"]"
@@ -93,8 +96,31 @@ def encode_metadata(metadata: list[Any]) -> list[bytes]:
     if json_decoder.decode(whole) != given:
         for position, item in enumerate(metadata):
             if item is not None and json_decoder.decode(encoded[position]) != item:
-                raise not_json(position)
+                encoded[position] = encode_moments(item, position)
     return encoded
+
+
+def encode_moments(metadata: dict[str, Any], position: int) -> bytes:
+    """A JSON object in which there are datetimes, which become milliseconds."""
+    replaced = with_numbers(metadata, position)
+    encoded = encode_object(replaced, position)
+    if json_decoder.decode(encoded) != replaced:
+        raise not_json(position)
+    return encoded
+
+
+def with_numbers(value: Any, position: int) -> Any:
+    """A value in which milliseconds since 1970 stand for datetimes."""
+    if isinstance(value, dt.datetime):
+        if value.utcoffset() is None:
+            message = "metadata holds a datetime without a time zone"
+            raise InvalidInputError(message, item=position)
+        return milliseconds(value)
+    if isinstance(value, list):
+        return [with_numbers(each, position) for each in value]
+    if isinstance(value, dict):
+        return {key: with_numbers(each, position) for key, each in value.items()}
+    return value
 
 
 def encode_object(metadata: object, position: int) -> bytes:
@@ -120,14 +146,3 @@ def not_json(position: int) -> InvalidInputError:
     """The error for metadata that JSON would change."""
     message = "metadata holds something that JSON cannot hold exactly"
     return InvalidInputError(message, item=position)
-
-
-def deeper_than(levels: int, value: object) -> bool:
-    """Whether more than so many objects and arrays are nested in `value`, itself included."""
-    inside: list[object] = [value]
-    for _ in range(levels + 1):
-        nested = [each for each in inside if isinstance(each, (dict, list))]
-        inside = []
-        for each in nested:
-            inside.extend(each.values() if isinstance(each, dict) else each)
-    return bool(nested)

@@ -110,6 +110,10 @@ class VectorPool:
         """Open every page."""
         self._filled(view, np.arange(-(-view.snapshot.root.rows // self.layout.rows_per_page)))
 
+    def cold(self, rows: int) -> float:
+        """The share of the pages of so many rows that are still to be opened."""
+        return max(0.0, 1 - self._frames.used * self.layout.rows_per_page / max(1, rows))
+
     @contextlib.contextmanager
     def lend(self, view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
         """Memory to work in: what the pool is going to fill, while it is still empty.

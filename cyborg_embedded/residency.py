@@ -78,6 +78,10 @@ class BoundedPool:
         for group in range(min(groups, self._most)):
             self._page(view, group)
 
+    def cold(self, rows: int) -> float:
+        """The share of the pages of so many rows that are still to be opened."""
+        return max(0.0, 1 - len(self._pages) * self.layout.rows_per_page / max(1, rows))
+
     @contextlib.contextmanager
     def lend(self, _view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
         """Memory to work in."""

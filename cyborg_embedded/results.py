@@ -11,6 +11,7 @@ import numpy as np
 from cyborg_embedded.errors import IntegrityError, InvalidInputError
 from cyborg_embedded.items import ROWS_PER_PAGE
 from cyborg_embedded.model import FORMAT_VERSION
+from cyborg_embedded.schema import described
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,10 +19,23 @@ if TYPE_CHECKING:
     from cyborg_embedded.itemcache import ItemCache
     from cyborg_embedded.model import Metric, Precision
     from cyborg_embedded.pages import ReadView
+    from cyborg_embedded.planner import Strategy
+    from cyborg_embedded.schema import FieldSchema
     from cyborg_embedded.state import State
     from cyborg_embedded.store import PageStore
 
-__all__ = ["IndexDescription", "Item", "Result", "check_include", "describe_rows", "describe_state"]
+__all__ = [
+    "ITEM_FIELDS",
+    "IndexDescription",
+    "Item",
+    "QueryPlan",
+    "Result",
+    "check_include",
+    "describe_rows",
+    "describe_state",
+]
+
+ITEM_FIELDS = frozenset({"vector", "metadata", "contents"})
 
 metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -41,6 +55,29 @@ class Result(Item, total=False):
     distance: float
 
 
+class QueryPlan(TypedDict):
+    """What `query(explain=True)` tells of how it was answered."""
+
+    strategy: Strategy
+    """`graph`: a walk; `scan`: all items measured; of a filter's items, `rows`: all measured,
+    `codes`: those measured that short codes of all of them say are near; `none`: there are none."""
+    reason: str
+    live: int
+    """Items in the index."""
+    matching: int
+    """Items that the filter means."""
+    looked_at: int
+    """Items of which the metadata had to be read for that, beside the columns."""
+    ef: int | None
+    """The width of the walk, where there was one."""
+    measured: int | None
+    """Items measured for each query, where it was `codes` that chose them."""
+    short: int
+    """Queries for which a walk had not met enough items, and that were answered otherwise."""
+    costs: dict[Strategy, float]
+    """Microseconds that each way was expected to take."""
+
+
 class IndexDescription(TypedDict):
     """What `EncryptedIndex.describe` returns."""
 
@@ -54,6 +91,8 @@ class IndexDescription(TypedDict):
     deleted_rows: int
     """Rows that still take room in the file."""
     storage_precision: Precision
+    metadata_schema: dict[str, FieldSchema]
+    """The fields that are not filterable."""
     navigator_dimensions: int | None
     """Dimensions that the graph is walked in; None without a graph."""
     sequence: int
@@ -116,6 +155,7 @@ def describe_state(name: str, store: PageStore, state: State) -> IndexDescriptio
         "indexed_rows": int(state.alive[:covered].sum()),
         "deleted_rows": root.rows - root.live,
         "storage_precision": root.precision,
+        "metadata_schema": described(root.hidden),
         "navigator_dimensions": navigator_dimensions(state),
         "sequence": root.sequence,
         "index_id": store.header.index_id.hex(),

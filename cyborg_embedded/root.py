@@ -17,18 +17,28 @@ from msgspec import Meta
 
 from cyborg_embedded.aead import OVERHEAD, TAG_BYTES
 from cyborg_embedded.errors import IntegrityError
-from cyborg_embedded.model import MAX_DIMENSION, MAX_ROWS, Metric, PageKind, Precision
+from cyborg_embedded.model import (
+    MAX_DIMENSION,
+    MAX_FIELD,
+    MAX_HIDDEN,
+    MAX_ROWS,
+    Metric,
+    PageKind,
+    Precision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "TABLED",
+    "ColumnsRecord",
     "GraphRecord",
     "IdRecord",
     "Root",
     "Snapshot",
     "TableRecord",
+    "changed_pages",
     "decode_root",
     "encode_root",
 ]
@@ -42,12 +52,14 @@ TABLED = (
     PageKind.GRAPH,
     PageKind.PROJECTION,
     PageKind.ITEM_IDS,
+    PageKind.COLUMNS,
 )
 """The kinds that the page table lists. CONTENTS and METADATA pages are bound by their tag in the
 item record instead, TABLE pages by the root, and the ROOT by nothing but the key."""
 
 Count = Annotated[int, Meta(ge=0, le=1 << 48)]
 Rows = Annotated[int, Meta(ge=0, le=MAX_ROWS)]
+Field = Annotated[str, Meta(min_length=1, max_length=MAX_FIELD)]
 TenThousandths = Annotated[int, Meta(ge=0, le=10_000)]
 
 
@@ -83,6 +95,12 @@ class IdRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sorted: Count = 0
 
 
+class ColumnsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The saved columns: how many bytes they are."""
+
+    bytes: Count
+
+
 class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The root record, a MessagePack map with these names."""
 
@@ -97,6 +115,9 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: Precision = "float32"
     navigator_dimensions: Annotated[int, Meta(ge=0, le=MAX_DIMENSION)] = 0
     """What the graph is to be walked in; 0 for what measuring finds best."""
+    columns: ColumnsRecord | None = None
+    hidden: Annotated[tuple[Field, ...], Meta(max_length=MAX_HIDDEN)] = ()
+    """Fields that are not to be filtered by, in ascending order."""
 
     def table(self, kind: PageKind) -> TableRecord:
         """The table of a kind, empty if the kind has no pages."""
@@ -139,8 +160,9 @@ def decode_root(data: bytes, page_size: int) -> Root:
         or (root.rows and not root.dimension)
         or (root.graph is not None and root.graph.rows > root.rows)
         or (root.graph is not None and not is_ascending(root.graph.efforts))
+        or list(root.hidden) != sorted(set(root.hidden))
     ):
-        message = "the row counts contradict each other"
+        message = "the fields contradict each other"
         raise IntegrityError(message, kind="ROOT", number=0)
     return root
 
@@ -178,15 +200,20 @@ class Snapshot:
 
     def changed(self, older: Snapshot | None, kind: PageKind) -> list[int]:
         """The pages of a kind that differ from those of `older`, in order; those gone included."""
-        new = self.tags.get(kind, b"")
-        old = b"" if older is None else older.tags.get(kind, b"")
-        if new == old:
-            return []
-        shared = min(len(new), len(old))
-        longest = max(len(new), len(old))
-        halves = (
-            np.frombuffer(new[:shared], np.uint64) != np.frombuffer(old[:shared], np.uint64)
-        ).reshape(-1, 2)
-        pages: list[int] = np.flatnonzero(halves.any(axis=1)).tolist()
-        pages.extend(range(shared // TAG_BYTES, longest // TAG_BYTES))
-        return pages
+        return changed_pages(
+            self.tags.get(kind, b""), b"" if older is None else older.tags.get(kind, b"")
+        )
+
+
+def changed_pages(new: bytes, old: bytes) -> list[int]:
+    """The pages whose tags differ, in order; those gone included."""
+    if new == old:
+        return []
+    shared = min(len(new), len(old))
+    longest = max(len(new), len(old))
+    halves = (
+        np.frombuffer(new[:shared], np.uint64) != np.frombuffer(old[:shared], np.uint64)
+    ).reshape(-1, 2)
+    pages: list[int] = np.flatnonzero(halves.any(axis=1)).tolist()
+    pages.extend(range(shared // TAG_BYTES, longest // TAG_BYTES))
+    return pages

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.columnpages import save_columns
 from cyborg_embedded.distance import prepare
+from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import rows_per_page, save_graph
 from cyborg_embedded.state import DERIVED, derived_tags
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.columnpages import Columns
     from cyborg_embedded.navigation import SavedGraph
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import WriteView
@@ -27,7 +30,15 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Vectors = NDArray[np.float32]
 
-__all__ = ["is_saved", "pays", "prepared_vectors", "save", "save_if_it_pays"]
+__all__ = [
+    "columns_are_due",
+    "columns_to_save",
+    "is_saved",
+    "pays",
+    "prepared_vectors",
+    "save",
+    "save_if_it_pays",
+]
 
 UNSAVED_SHARE, UNSAVED_ROWS = 0.125, 1024
 """The share of a graph's rows, and how many, that the one in the file may lack, and still not be
@@ -35,12 +46,46 @@ replaced."""
 CODES_AT_ONCE = 8192
 
 
+def columns_are_due(session: Session, state: State) -> bool:
+    """Whether enough of the items has no saved columns yet."""
+    if session.columns.known is None and state.root.columns is not None:
+        # How much they lack is known when they are in memory.
+        return False
+    return session.columns.pays(state.snapshot.tags.get(PageKind.ITEMS, b""))
+
+
+def columns_to_save(session: Session, *, always: bool = False) -> Columns | None:
+    """The columns, brought up to the items, if the saved ones lack much of them, or `always` if
+    they lack anything.
+    """
+    slot = session.columns
+    loaded = slot.known is not None
+    with session.read() as (state, view):
+        tags = state.snapshot.tags.get(PageKind.ITEMS, b"")
+        if slot.settled == (tags, always):
+            return None
+        if not loaded:
+            slot.get(view, state)
+        due = slot.lacks(tags) if always else slot.pays(tags)
+        columns = slot.get(view, state) if due else None
+    if columns is None:
+        slot.settled = (tags, always)
+    if not loaded:
+        # Nobody has asked for them so far.
+        slot.clear()
+    if columns is not None and not columns.by_path and state.root.columns is None:
+        return None
+    return columns
+
+
 def save_if_it_pays(session: Session) -> None:
-    """Save the graph in memory if the one in the file lacks much of it."""
+    """Save the graph and the columns in memory if those in the file lack much of them."""
     state = session.state
     navigator = None if state is None else state.navigator.known
     if state is not None and navigator is not None and pays(navigator):
-        save(session, navigator)
+        save(session, navigator, columns_to_save(session))
+    elif state is not None and columns_are_due(session, state):
+        save(session, None, columns_to_save(session))
 
 
 def is_saved(session: Session, navigator: Navigator) -> bool:
@@ -56,14 +101,20 @@ def pays(navigator: Navigator) -> bool:
     return covered - saved >= max(UNSAVED_ROWS, UNSAVED_SHARE * covered)
 
 
-def save(session: Session, navigator: Navigator) -> None:
-    """Save a navigator."""
-    if navigator.saved is None or not save_from(session, navigator, navigator.saved[1]):
-        # Another handle has saved one in between: its codes are not to be built on.
-        save_from(session, navigator, 0)
+def save(session: Session, navigator: Navigator | None, columns: Columns | None = None) -> None:
+    """Save a navigator, or columns, or both, in one commit."""
+    if navigator is not None:
+        first = 0 if navigator.saved is None else navigator.saved[1]
+        if not save_from(session, navigator, columns, first):
+            # Another handle has saved one in between: its codes are not to be built on.
+            save_from(session, navigator, columns, 0)
+    elif columns is not None:
+        session.write(lambda view, _: save_columns(view, columns))
+    if columns is not None:
+        session.columns.note_saved(columns)
 
 
-def save_from(session: Session, navigator: Navigator, first: int) -> bool:
+def save_from(session: Session, navigator: Navigator, columns: Columns | None, first: int) -> bool:
     """Save a navigator, of which the rows below `first` have their codes in the file. False, and
     nothing saved, if they have not.
     """
@@ -74,6 +125,9 @@ def save_from(session: Session, navigator: Navigator, first: int) -> bool:
     def write(view: WriteView, newest: State) -> list[bytes] | None:
         if first and (known is None or derived_tags(newest) != known[0]):
             return None
+        if columns is not None:
+            # They say what they were made of: a commit in between does not make them wrong.
+            save_columns(view, columns)
         other = newest.root.graph
         if other is not None and other.rows > saved.covered and not newest.navigator.damaged:
             # Another handle's graph reaches further: this one follows it.

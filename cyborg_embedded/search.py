@@ -39,7 +39,19 @@ if TYPE_CHECKING:
     Walked = tuple[Rows, int] | None
     """Candidates and how far the graph reached; None where it is not to be relied on."""
 
-__all__ = ["cores", "nearest"]
+__all__ = [
+    "NO_ROW",
+    "SCAN_CELLS",
+    "WALKED_AT_ONCE",
+    "best",
+    "cores",
+    "effort_of",
+    "nearest",
+    "rank",
+    "relied_on",
+    "scan",
+    "side_by_side",
+]
 
 NO_ROW = -1
 GRAPH_WORTH = 10
@@ -73,10 +85,10 @@ def nearest(
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     prepared = prepare(queries, state.root.metric)
     navigator = state.navigator.get(view, state)
-    if navigator is not None and (recall == 1 or k * GRAPH_WORTH > len(navigator.graph)):
+    if navigator is not None and not relied_on(navigator, k, recall):
         navigator = None
     if navigator is not None and recall is not None:
-        beam = effort_for(navigator.efforts, recall, k)
+        beam = effort_of(navigator, k, beam, recall)
     answers = []
     for block, walked in walks(navigator, state, prepared, k, beam):
         found = find(state, view, pool, block, walked, k)
@@ -88,6 +100,16 @@ def nearest(
         return answers[0]
     rows, in_order = zip(*answers, strict=True)
     return np.concatenate(rows), np.concatenate(in_order)
+
+
+def effort_of(navigator: Navigator, k: int, beam: int | None, recall: float | None) -> int | None:
+    """The width of a walk that is asked for, in one way or the other; None for the default."""
+    return beam if recall is None else effort_for(navigator.efforts, recall, k)
+
+
+def relied_on(navigator: Navigator, k: int, recall: float | None) -> bool:
+    """Whether a walk is asked at all."""
+    return recall != 1 and k * GRAPH_WORTH <= len(navigator.graph)
 
 
 def cores() -> int:
@@ -143,8 +165,19 @@ def find(state: State, view: ReadView, pool: Pool, queries: Floats, walked: Walk
     return found
 
 
-def scan(state: State, view: ReadView, pool: Pool, queries: Floats, k: int, first: int) -> Rows:
-    """For each query, rows from `first` on that surely include its k nearest of them."""
+def scan(
+    state: State,
+    view: ReadView,
+    pool: Pool,
+    queries: Floats,
+    k: int,
+    first: int,
+    wanted: NDArray[np.bool_] | None = None,
+) -> Rows:
+    """For each query, rows from `first` on that surely include its k nearest of them: of all that
+    are alive, or of those that are `wanted` (n,).
+    """
+    mask = state.alive if wanted is None else wanted
     total = state.root.rows
     found: list[list[Rows]] = [[] for _ in queries]
     step = max(1, SCAN_CELLS // len(queries))
@@ -152,7 +185,7 @@ def scan(state: State, view: ReadView, pool: Pool, queries: Floats, k: int, firs
         step = max(1, min(step, pool.block_bytes // (4 * pool.layout.dimension)))
     for start in range(first, total, step):
         stop = min(start + step, total)
-        alive = state.alive[start:stop]
+        alive = mask[start:stop]
         with pool.block(view, start, stop) as (vectors, norms):
             near = candidates(queries, vectors, norms, alive, k, state.root.metric)
         for rows, more in zip(found, near, strict=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from cyborg_embedded.coarse import CoarseSlot
+from cyborg_embedded.columnset import ColumnSlot
 from cyborg_embedded.errors import ClosedError, ReadOnlyError
 from cyborg_embedded.ids import IdCache
 from cyborg_embedded.itemcache import ItemCache
@@ -62,6 +64,10 @@ class Session:
     ) -> None:
         self.items = ItemCache()
         self.ids = IdCache()
+        self.columns = ColumnSlot()
+        self.codes = CoarseSlot()
+        self.spared: dict[str, float] = {}
+        """Microseconds that ways to search would have spared so far, had they been ready."""
         self._store: PageStore | None = store
         self._lock_timeout = lock_timeout
         self._read_only = read_only
@@ -82,6 +88,15 @@ class Session:
     def state(self) -> State | None:
         """The newest commit that has been read so far, without asking the file."""
         return self._state
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The fields that are not to be filtered by: the same as long as the index lives."""
+        state = self._state
+        if state is None:
+            with self.read() as (state, _):
+                pass
+        return state.root.hidden
 
     @property
     def closed(self) -> bool:
@@ -149,5 +164,7 @@ class Session:
         with self._lock:
             store, self._store, self._state = self._store, None, None
         self.items.clear()
+        self.columns.clear()
+        self.codes.clear()
         if store is not None:
             store.close()

@@ -14,6 +14,7 @@ index.upsert(
 )
 for result in index.query([1.0, 0.2, 0.0], top_k=2):
     print(result["id"], round(result["distance"], 3), result["metadata"])
+print(index.query_metadata({"year": {"$gte": 2020}}))
 index.close()
 
 with client.load_index("notes", index_key=key) as index:

@@ -554,6 +554,7 @@ def test_describe(client, folder):
             "indexed_rows": 0,
             "deleted_rows": 1,
             "storage_precision": "float32",
+            "metadata_schema": {},
             "navigator_dimensions": None,
             "sequence": 3,
             "format_version": 1,

@@ -514,7 +514,7 @@ def test_optimize_takes_over(index, hold):
     gate.open()
     caller.join()
     assert saved(index) == 800
-    assert not index.is_training()
+    wait_until(lambda: not index.is_training())
     assert all(0 <= done <= total for done, total in told)
     assert told[-1][0] == told[-1][1]
 

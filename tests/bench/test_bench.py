@@ -6,6 +6,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -14,7 +16,7 @@ def run(script, out, *options):
     command = [sys.executable, REPOSITORY / "bench" / script, "--out", out, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    stem = {"run.py": "results", "million.py": "million"}[script]
+    stem = {"run.py": "results"}.get(script, Path(script).stem)
     assert (out / f"{stem}.md").read_text() in done.stdout
     return done.stdout, json.loads((out / f"{stem}.json").read_text())
 
@@ -55,16 +57,55 @@ def test_run_measures_everything_on_the_sample(tmp_path):
     assert writes["recall"] >= 0.9
     for phase in ("rest", "upsert", "scan"):
         assert 0 < writes[phase]["p50_us"] <= writes[phase]["p99_us"] <= writes[phase]["max_us"]
+    check_filters(figures["filters"])
+    assert '{"pos": "n"}' in printed
+
+
+def check_filters(figures):
+    """Every filter means what it should, is answered in full and well, and has its times."""
+    queried = figures["queried"]
+    percents = {each["percent"] for each in queried}
+    assert percents == {70, 28, 12, 3, 0.3, 0.05}
+    for each in queried:
+        assert each["complete"]
+        assert abs(100 * each["matching"] / figures["rows"] - each["percent"]) < 5
+        assert (each["recall"] is None) == (each["matching"] == 0)
+        assert each["recall"] is None or each["recall"] >= 0.9
+        assert each["us"] > 0 < each["plain_us"]
+        assert sum(each["strategies"].values()) == figures["queries"]
+    assert max(each["matching"] for each in queried) > figures["rows"] / 2
+    assert figures["batch"]["us"] > 0 < figures["batch"]["plain_us"]
+    assert len(figures["first"]) == 1 + len(percents)
+    assert figures["first"][0]["filters"] is None
+    assert all(each["first_ms"] > 0 for each in figures["first"])
+    assert all(each["right"] and each["ms"] > 0 for each in figures["ordered"])
+    updated = figures["updated"]
+    assert updated["right"]
+    assert updated["to_do"] == updated["new_rows"] == 0
+    assert updated["scattered"]["rows_s"] > 0 < updated["scattered"]["first_ms"]
 
 
 def test_parts_that_are_skipped_leave_no_line_behind(tmp_path):
     """`--skip` leaves parts out, also where an index has no sealed form, as with so few rows."""
     options = ["--rows", "400", "--queries", "10", "--rounds", "1", "--repeat", "1"]
-    skip = ["--skip", "cold", "memory", "writes", "curves"]
-    printed, figures = run("run.py", tmp_path, "--data", REPOSITORY / "sample", *options, *skip)
-    assert not {"cold", "memory", "writes", "curves"} & set(figures)
+    parts = ["cold", "memory", "writes", "curves", "filters"]
+    printed, figures = run(
+        "run.py", tmp_path, "--data", REPOSITORY / "sample", *options, "--skip", *parts
+    )
+    assert not set(parts) & set(figures)
     assert "sealed" not in figures["at"]["default"]
     assert "new process" not in printed
+
+
+def test_filters_are_measured_alone_and_without_metadata_of_their_own(tmp_path):
+    """`bench/filters.py` runs by itself, also on vectors alone, whose metadata are made up."""
+    vectors = np.random.default_rng(3).standard_normal((1200, 8)).astype(np.float32)
+    np.save(tmp_path / "some.npy", vectors)
+    options = ["--rows", "1000", "--queries", "10", "--repeat", "1"]
+    printed, figures = run("filters.py", tmp_path, "--data", tmp_path / "some.npy", *options)
+    assert figures["rows"] == 1000
+    assert "group" in printed
+    check_filters(figures)
 
 
 def test_million_runs_with_fewer(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from effort import EFFORTS, MOST, Recalls
 from rivals import installed
 from table import ratio, spread
-from timing import TURN, batches_in_turns, in_turns
+from timing import FIRST, TURN, alternately, batches_in_turns, in_turns
 from writes import summary
 
 
@@ -75,6 +75,18 @@ def test_all_take_turns_with_the_same_queries():
     assert [name for name, _ in itertools.groupby(log, lambda each: each[0])] == ["a", "b", "a"]
     assert {q for name, q in log if name == "a"} == {q for name, q in log if name == "b"}
     assert all(len(each["rounds_us"]) == 2 and each["us"] > 0 for each in figures.values())
+
+
+def test_calls_alternate():
+    """Each is asked a query before the next one is, and who is first changes from pass to pass."""
+    log = []
+    calls = {name: (lambda q, name=name: log.append((name, q[0]))) for name in "ab"}
+    times = alternately(calls, np.arange(7)[:, None], 2)
+    # Ahead of that each has been asked a few for which nothing counts.
+    first = [(name, place) for place in range(7) for name in "ab"]
+    second = [(name, place) for place in range(7) for name in "ba"]
+    assert log[2 * FIRST :] == first + second
+    assert all(each.shape == (2, 7) and (each > 0).all() for each in times.values())
 
 
 def test_batches_are_timed_in_turns():

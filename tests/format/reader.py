@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 import lmdb
 from cryptography.exceptions import InvalidTag
@@ -22,11 +23,13 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 ROOT, TABLE, VECTORS, ITEMS, CONTENTS, METADATA = 1, 2, 3, 4, 5, 6
-IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS = 7, 8, 9, 10, 11, 12
-TABLED = {VECTORS, ITEMS, IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS}
+IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS, COLUMNS = 7, 8, 9, 10, 11, 12, 13
+TABLED = {VECTORS, ITEMS, IDS, TOMBSTONES, NAVIGATION, GRAPH, PROJECTION, ITEM_IDS, COLUMNS}
 METRICS = {"euclidean", "squared_euclidean", "cosine", "inner_product"}
 PRECISIONS = ("float32", "float16", "int8")
 NO_ROW = 0xFFFFFFFF
+OBJECT, ARRAY = ("an object",), ("an array in an array",)
+"""What columns say in place of an object, and of an array inside an array."""
 
 
 class RejectedError(Exception):
@@ -75,6 +78,31 @@ class SavedGraph:
     scale: tuple
 
 
+class GoesOn(NamedTuple):
+    """A text of more than 64 characters, by the first 64."""
+
+    start: str
+
+
+class Reached(NamedTuple):
+    """What a path leads to in a row: values, elements of arrays, lengths of arrays."""
+
+    values: list
+    elements: list
+    lengths: list
+
+
+@dataclass
+class SavedColumns:
+    """What each path leads to in each row: `Reached`, or None for rows to be read from ITEMS."""
+
+    covered: int
+    complete: bool
+    by_path: dict
+    dense: set
+    """The paths with a code for each row."""
+
+
 @dataclass
 class Index:
     """One commit of an index, as a reader sees it."""
@@ -85,6 +113,9 @@ class Index:
     graph: SavedGraph | None
     graph_rejected: int | None
     """The rule that the saved graph breaks, if there is one and it does."""
+    columns: SavedColumns | None
+    columns_rejected: int | None
+    """Likewise of the saved columns."""
 
     @property
     def sequence(self):
@@ -111,13 +142,19 @@ def decode(records, index_key):
     pages = Pages(records, header, keys["pages"])
     items = read_items(pages)
     check_ids(pages, items, keys["ids"])
-    graph, rejected = None, None
-    if pages.root["graph"] is not None:
-        try:
-            graph = read_graph(pages)
-        except RejectedError as error:
-            rejected = error.rule
-    return Index(pages.root, pages.commit_id, items, graph, rejected)
+    graph = read_derived(pages, "graph", read_graph)
+    columns = read_derived(pages, "columns", read_columns)
+    return Index(pages.root, pages.commit_id, items, *graph, *columns)
+
+
+def read_derived(pages, field, read):
+    """What a reader can do without, and the rule that it breaks: both None if it is not there."""
+    if pages.root[field] is None:
+        return None, None
+    try:
+        return read(pages), None
+    except RejectedError as error:
+        return None, error.rule
 
 
 def read_header(records):
@@ -205,14 +242,18 @@ class Pages:
         tags = b"".join(parts)
         return [tags[at : at + 16] for at in range(0, len(tags), 16)]
 
+    def tag(self, kind, number):
+        """The tag that the page table has for a page."""
+        check(number < self.count(kind), 14)
+        return self._tags[kind][number]
+
     def count(self, kind):
         """How many pages of a kind there are."""
         return len(self._tags.get(kind, ()))
 
     def open(self, kind, number, length=None):
         """The plaintext of a page of the page table, of this length if it has a fixed one."""
-        check(number < self.count(kind), 14)
-        plaintext = self.open_bound(kind, number, self._tags[kind][number])
+        plaintext = self.open_bound(kind, number, self.tag(kind, number))
         check(length is None or len(plaintext) == length, 9)
         return plaintext
 
@@ -230,15 +271,25 @@ class Pages:
         return b"".join(self.open(kind, page, part) for page, part in enumerate(lengths))
 
 
+def whole_messagepack(data, rule):
+    """The one value that there is."""
+    try:
+        value, end = read_messagepack(data)
+    except RejectedError:
+        raise RejectedError(rule) from None
+    check(end == len(data), rule)
+    return value
+
+
 def read_messagepack(data, at=0):
-    """The value at an offset, and the offset behind it: what a root may be made of."""
+    """The value at an offset, and the offset behind it: what roots and columns are made of."""
     check(at < len(data), 10)
     first = data[at]
     at += 1
     if first < 0x80:
         return first, at
-    if first == 0xC0:
-        return None, at
+    if first in {0xC0, 0xC2, 0xC3}:
+        return {0xC0: None, 0xC2: False, 0xC3: True}[first], at
     if first & 0xE0 == 0x80 or 0xDC <= first <= 0xDF:
         return read_container(data, at, first)
     if 0xCC <= first <= 0xCF:
@@ -265,7 +316,7 @@ def read_container(data, at, first):
         value = {}
         for _ in range(count):
             name, at = read_messagepack(data, at)
-            check(isinstance(name, (int, str)) and name not in value, 10)
+            check(type(name) in {int, str} and name not in value, 10)
             value[name], at = read_messagepack(data, at)
         return value, at
     values = []
@@ -283,24 +334,40 @@ def read_length(data, at, short, width):
     return int.from_bytes(data[at : at + width], "big"), at + width
 
 
-def take(record, fields):
+def take(record, fields, rule=10):
     """A map's fields, with defaults: each `name: (is it sound, default or None)`."""
-    check(isinstance(record, dict) and record.keys() <= fields.keys(), 10)
+    check(isinstance(record, dict) and record.keys() <= fields.keys(), rule)
     taken = {}
     for name, (is_sound, default) in fields.items():
-        check(name in record or default is not None, 10)
+        check(name in record or default is not None, rule)
         taken[name] = record.get(name, default[0] if default else None)
-        check(is_sound(taken[name]), 10)
+        check(is_sound(taken[name]), rule)
     return taken
 
 
 def whole(most):
     """A test for whole numbers up to `most`."""
-    return lambda value: isinstance(value, int) and 0 <= value <= most
+    return lambda value: type(value) is int and 0 <= value <= most
 
 
 def a_map(value):
     return isinstance(value, dict)
+
+
+def a_boolean(value):
+    return isinstance(value, bool)
+
+
+def ascends(values):
+    return all(low < high for low, high in pairwise(values))
+
+
+def are_names(value):
+    return (
+        isinstance(value, list)
+        and len(value) <= 256
+        and all(isinstance(name, str) and 1 <= len(name) <= 1024 for name in value)
+    )
 
 
 def are_efforts(value):
@@ -315,10 +382,8 @@ def are_efforts(value):
 
 def read_root(plaintext, tags_per_chunk):
     """The root record, with defaults filled in."""
-    record, end = read_messagepack(plaintext)
-    check(end == len(plaintext), 10)
     root = take(
-        record,
+        whole_messagepack(plaintext, 10),
         {
             "sequence": (whole(1 << 48), None),
             "metric": (lambda value: value in METRICS, None),
@@ -330,6 +395,8 @@ def read_root(plaintext, tags_per_chunk):
             "graph": (lambda value: value is None or a_map(value), (None,)),
             "precision": (lambda value: value in PRECISIONS, ("float32",)),
             "navigator_dimensions": (whole(16_384), (0,)),
+            "columns": (lambda value: value is None or a_map(value), (None,)),
+            "hidden": (are_names, ([],)),
         },
     )
     count = whole(1 << 48)
@@ -342,6 +409,9 @@ def read_root(plaintext, tags_per_chunk):
         check(root["graph"]["rows"] <= root["rows"], 12)
         pairs = root["graph"]["efforts"]
         check(all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(pairs)), 12)
+    if root["columns"] is not None:
+        root["columns"] = take(root["columns"], {"bytes": (count, None)})
+    check(ascends(root["hidden"]), 12)
     check(root["tables"].keys() <= TABLED, 11)
     fields = {"pages": (count, (0,)), "chunks": (lambda value: isinstance(value, bytes), (b"",))}
     root["tables"] = {kind: take(table, fields) for kind, table in root["tables"].items()}
@@ -559,3 +629,111 @@ def read_list(data, at, most):
     (count,) = struct.unpack_from("<I", data, at)
     check(count <= most, 25)
     return struct.unpack_from(f"<{count}I", data, at + 4)
+
+
+class Parts:
+    """A byte string, taken part by part."""
+
+    def __init__(self, data):
+        self._data, self._at = data, 0
+
+    def take(self, size):
+        """So many bytes."""
+        self._at += size
+        check(self._at <= len(self._data), 26)
+        return self._data[self._at - size : self._at]
+
+    def integers(self, count, width):
+        """So many integers of so many bytes."""
+        letter = {1: "B", 2: "H", 4: "I"}[width]
+        return struct.unpack(f"<{count}{letter}", self.take(count * width))
+
+    def end(self):
+        """See that nothing but zeros is left."""
+        check(not any(self._data[self._at :]), 26)
+
+
+def read_columns(pages):
+    """The saved columns."""
+    parts = Parts(pages.blob(COLUMNS, pages.root["columns"]["bytes"]))
+    (size,) = parts.integers(1, 4)
+    count = whole(1 << 48)
+    directory = take(
+        whole_messagepack(parts.take(size), 26),
+        {
+            "rows": (whole(pages.root["rows"]), None),
+            "complete": (a_boolean, None),
+            "columns": (lambda value: isinstance(value, list), None),
+        },
+        26,
+    )
+    fields = dict.fromkeys(("codes", "arrays", "numbers", "texts"), (count, None))
+    fields |= dict.fromkeys(("sparse", "nested"), (a_boolean, None))
+    fields["path"] = (lambda value: isinstance(value, str), None)
+    covered = directory["rows"]
+    tags = [parts.take(16) for _ in range(-(-covered // 32))]
+    entries = [take(entry, fields, 26) for entry in directory["columns"]]
+    by_path = {entry["path"]: read_column(parts, entry, covered) for entry in entries}
+    parts.end()
+    check(len(by_path) == len(entries), 26)
+    for column in by_path.values():
+        column.extend([None] * (pages.root["rows"] - covered))
+        for page, tag in enumerate(tags):
+            if tag != pages.tag(ITEMS, page):
+                end = min(32 * page + 32, covered)
+                column[32 * page : end] = [None] * (end - 32 * page)
+    dense = {entry["path"] for entry in entries if not entry["sparse"]}
+    return SavedColumns(covered, directory["complete"], by_path, dense)
+
+
+def read_column(parts, entry, covered):
+    """What one path leads to in each row."""
+    dictionary = [None, OBJECT, ARRAY, None, False, True]
+    dictionary += read_numbers(parts.take(entry["numbers"]))
+    dictionary += read_texts(parts.take(entry["texts"]))
+    total, n = len(dictionary), entry["codes"]
+    codes = parts.integers(n, 1 if total <= 1 << 8 else 2 if total <= 1 << 16 else 4)
+    check(max(codes, default=0) < total, 26)
+    if entry["sparse"]:
+        rows = parts.integers(n, 4)
+        check(min(codes, default=1) > 0, 26)
+    else:
+        check(n <= covered and not entry["nested"], 26)
+        rows = range(n)
+    bits = parts.take(-(-n // 8)) if entry["nested"] else bytes(n)
+    array_rows, lengths = parts.integers(entry["arrays"], 4), parts.integers(entry["arrays"], 4)
+    for given in (rows, array_rows):
+        check(all(low <= high for low, high in pairwise(given)), 26)
+        check(not given or given[-1] < covered, 26)
+    column = [Reached([], [], []) for _ in range(covered)]
+    for at, (row, code) in enumerate(zip(rows, codes, strict=True)):
+        if code:
+            inside = bits[at // 8] >> at % 8 & 1
+            column[row][inside].append(dictionary[code])
+    for row, length in zip(array_rows, lengths, strict=True):
+        column[row].lengths.append(length)
+    return column
+
+
+def read_numbers(data):
+    """A JSON array of numbers that ascend."""
+    try:
+        numbers = json.loads(data.decode())
+    except ValueError:
+        raise RejectedError(26) from None
+    check(isinstance(numbers, list), 26)
+    check(all(type(number) is int or is_finite(number) for number in numbers), 26)
+    check(ascends(numbers), 26)
+    return numbers
+
+
+def is_finite(value):
+    return type(value) is float and math.isfinite(value)
+
+
+def read_texts(data):
+    """A MessagePack array of texts that ascend: each whole, or `GoesOn`."""
+    texts = whole_messagepack(data, 26)
+    check(isinstance(texts, list) and all(isinstance(text, str) for text in texts), 26)
+    check(ascends(texts), 26)
+    return [GoesOn(text[:64]) if len(text) > 64 else text for text in texts]

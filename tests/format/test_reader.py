@@ -1,11 +1,24 @@
 """The library's files, read by a reader that knows nothing but docs/FORMAT.md."""
 
 import contextlib
+import datetime as dt
 import random
+import shutil
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from reader import RejectedError, decode, read_index, read_records, vector_layout
+from reader import (
+    ARRAY,
+    OBJECT,
+    GoesOn,
+    Reached,
+    RejectedError,
+    decode,
+    read_index,
+    read_records,
+    vector_layout,
+)
 from support import KEY, METRICS, make_index
 
 from cyborg_embedded import Client
@@ -237,6 +250,251 @@ def test_codes_are_what_the_document_says(folder):
     assert np.abs(codes - np.clip(exact, -127, 127)).max() < 0.51
 
 
+HIDDEN = ("hidden", "o.hidden")
+SEVERAL_WAYS = {"a.b", "a.b.c"}
+"""Paths that different keys lead to below."""
+PARTS = (
+    lambda n: {"n": n, "half": n / 2},
+    lambda n: {"o": {"p": {"q": f"text {n % 7}"}, "hidden": n, "r": None}, "hidden": {"x": n}},
+    lambda n: {"tags": ["a", n, 1.5, None, True, False, {"k": [n, {"z": n}]}, [n, ["b"]], "x" * n]},
+    lambda n: {"people": [{"name": "a", "age": [1, n]}, {"name": n}, "b", [{"name": "c"}], {}]},
+    lambda n: {"empty": [[], {}, [[]]][n % 3], "lists": [[]] * (n % 4), "": {"": n}},
+    lambda n: {"long": "ß" * (60 + n % 9), "higher": "\U0010ffff" * (63 + n % 4)},
+    lambda n: {"long": "ß" * 64 + f" {n}", "deep": {"long": ["d" * 64, "d" * 65, "d" * 600]}},
+    lambda n: {"large": (2**53 + 1, 2.0**53, 2**64, -(2**63) - 1, 10**40, 5e-324, -0.0, 0)[n % 8]},
+    lambda n: {"truth": (True, False, None, 0, 1, "", "true")[n % 7]},
+    lambda n: {"mixed": (n, str(n), -n / 7, True, None, [n, "n"], {"n": n})[n % 7]},
+    lambda n: {"a.b": n, "a": {"b": [n, {"c": 1}], "b.c": "2"}},
+    lambda n: {"rare": n} if n % 60 == 11 else {},
+    lambda n: {"é": [[{"n": n}], {"n": [{"n": n}, {"n": [n]}]}], "again": 20.0 if n % 2 else 20},
+)
+
+
+def rich_metadata(number):
+    """Metadata of every shape, or none."""
+    draw = random.Random(number)
+    merged = {"year": 1900 + number // 2, "word": f"w{number % 50}"} if number % 3 else {}
+    for part in draw.sample(PARTS, draw.randrange(5)):
+        merged.update(part(number))
+    return merged if merged or number % 2 else None
+
+
+def reached_in(metadata):
+    """What each path leads to in an item, by the document: path to `Reached`."""
+    found = defaultdict(lambda: Reached([], [], []))
+
+    def kept(value):
+        if isinstance(value, (dict, list)):
+            return OBJECT if isinstance(value, dict) else ARRAY
+        return GoesOn(value[:64]) if isinstance(value, str) and len(value) > 64 else value
+
+    def go_on(start, value):
+        for key, part in value.items() if isinstance(value, dict) else ():
+            look(start + key, part)
+
+    def look(path, value):
+        if path in HIDDEN:
+            return
+        if not isinstance(value, list):
+            found[path].values.append(kept(value))
+            go_on(path + ".", value)
+            return
+        found[path].lengths.append(len(value))
+        found[path].elements.extend(map(kept, value))
+        for element in value:
+            go_on(path + ".", element)
+
+    go_on("", metadata or {})
+    return found
+
+
+def comparable(path, reached):
+    """What a path leads to, such that true is not 1; in any order where it is free."""
+    parts = [[(type(v) is bool, v) for v in part] for part in reached]
+    return list(map(Counter, parts)) if path in SEVERAL_WAYS else parts
+
+
+def check_columns(found, rows):
+    """Assert that the columns say of these rows what the items do, and nothing of other rows."""
+    by_path = found.columns.by_path
+    nothing = Reached([], [], [])
+    for item in found.items:
+        wanted = reached_in(item.metadata)
+        assert item.row not in rows or wanted.keys() <= by_path.keys()
+        for path, column in by_path.items():
+            if item.row not in rows:
+                assert column[item.row] is None
+            else:
+                told, given = column[item.row], wanted.get(path, nothing)
+                assert comparable(path, told) == comparable(path, given), (item.row, path)
+
+
+def rich_index(folder, count, page_size):
+    """An index with metadata of every shape, deleted and replaced items, and columns."""
+    with Folder(folder).creating("notes", timeout=10.0) as path:
+        root = Root(sequence=1, metric="cosine", dimension=3, hidden=HIDDEN)
+        PageStore.create(path, KEY, root, page_size=page_size)
+    names = [f"n{number}" for number in range(count)]
+    vectors = numbers(9, (count, 3))
+    with opened(folder) as index:
+        index.upsert(names, vectors, [rich_metadata(n) for n in range(count)])
+        index.upsert(names[::9], -vectors[::9], [rich_metadata(n + 5) for n in range(0, count, 9)])
+        index.delete(names[4::11])
+        index.optimize()
+    return names, vectors
+
+
+@pytest.mark.parametrize("page_size", [256, 1000, DEFAULT_PAGE_SIZE])
+def test_columns(folder, page_size):
+    """Columns say of every live row and path what its metadata does, with small pages and large."""
+    rich_index(folder, 400, page_size)
+    found = read_index(folder / "notes.cyb", KEY)
+    assert found.columns_rejected is None
+    assert found.columns.complete
+    assert found.columns.covered == found.root["rows"]
+    assert not found.columns.by_path.keys() & {*HIDDEN, "hidden.x"}
+    assert found.columns.dense >= {"year", "word"}
+    assert not found.columns.dense & {"rare", "tags", "people.name", "people.age"}
+    assert len(found.columns.by_path) > 30
+    check_columns(found, range(found.root["rows"]))
+    assert found.root["hidden"] == list(HIDDEN)
+    assert any("hidden" in (item.metadata or {}) for item in found.items)
+
+
+def test_columns_behind_the_items(folder):
+    """Rows of ITEMS pages that have changed since are told by the tags, and all others are right."""
+    names, vectors = rich_index(folder, 200, 1000)
+    saved = read_index(folder / "notes.cyb", KEY)
+    rows = {item.id: item.row for item in saved.items}
+    kept = next(name for name in names[70:] if rows.get(name) == int(name[1:]))
+    with opened(folder) as index:
+        # The vector is the same: the row stays, and its item changes.
+        index.upsert([kept], [vectors[rows[kept]]], [{"n": "another"}])
+        index.delete([names[100]])
+        index.upsert(["late"], vectors[:1], [{"n": "late"}])
+    found = read_index(folder / "notes.cyb", KEY)
+    assert found.columns.covered == saved.root["rows"] < found.root["rows"]
+    changed = {rows[kept] // 32, saved.root["rows"] // 32}
+    check_columns(found, {row for row in range(saved.root["rows"]) if row // 32 not in changed})
+    with opened(folder) as index:
+        index.optimize()
+    found = read_index(folder / "notes.cyb", KEY)
+    check_columns(found, range(found.root["rows"]))
+
+
+def test_points_in_time(folder):
+    """A datetime is stored as the whole milliseconds since 1970 UTC, rounded down, wherever it is."""
+    make_index(folder, "notes", KEY, dimension=2)
+    east = dt.timezone(dt.timedelta(hours=5, minutes=30))
+    given = {
+        "after": dt.datetime(1970, 1, 1, 0, 0, 1, 1999, tzinfo=dt.timezone.utc),
+        "before": dt.datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.timezone.utc),
+        "inside": [{"east": dt.datetime(2024, 2, 29, 5, 30, tzinfo=east)}],
+    }
+    with opened(folder) as index:
+        index.upsert(["a"], [[1.0, 2.0]], [given])
+        index.optimize()
+    found = read_index(folder / "notes.cyb", KEY)
+    stored = {"after": 1001, "before": -1, "inside": [{"east": 1_709_164_800_000}]}
+    assert found.items[0].metadata == stored
+    assert found.columns.by_path["inside.east"] == [Reached([1_709_164_800_000], [], [])]
+
+
+def test_widths_of_codes(folder):
+    """Codes take one, two or four bytes, as many as the dictionary needs."""
+    make_index(folder, "notes", KEY, dimension=2, page_size=DEFAULT_PAGE_SIZE)
+    sizes = (250, 251, 65_530, 65_531)
+    with opened(folder) as index:
+        items = [{f"s{size}": list(range(size))} for size in sizes]
+        index.upsert(list("abcd"), numbers(2, (4, 2)), items)
+        index.optimize()
+    found = read_index(folder / "notes.cyb", KEY)
+    for row, size in enumerate(sizes):
+        told = found.columns.by_path[f"s{size}"][row]
+        assert told == Reached([], list(range(size)), [size])
+    # Numbers and directory aside, each code takes its bytes, and its row, and a bit; zeros follow.
+    numbers_bytes = sum(len(str(list(range(size))).replace(" ", "")) for size in sizes)
+    codes = sum(
+        size * (width + 4) + -(-size // 8) for size, width in zip(sizes, (1, 2, 2, 4), strict=True)
+    )
+    assert 0 < found.root["columns"]["bytes"] - numbers_bytes - codes < (numbers_bytes + codes) / 16
+
+
+def test_more_paths_than_columns(folder):
+    """Where not every path has a column, columns say so, and those that there are are right: also
+    after some have gone, and a path that had none is met again.
+    """
+    make_index(folder, "notes", KEY, dimension=2, page_size=DEFAULT_PAGE_SIZE)
+    items = [{"n": n, f"k{n}": {f"{m}": m for m in range(80)}} for n in range(30)]
+    names, vectors = [f"n{n}" for n in range(64)], numbers(2, (64, 2))
+    with opened(folder) as index:
+        index.upsert(names, vectors, items + [None] * 34)
+        index.optimize()
+        assert index.count({"k0.7": 7}) == index.count({"k29.79": 79}) == 1
+    found = read_index(folder / "notes.cyb", KEY)
+    assert not found.columns.complete
+    assert len(found.columns.by_path) == 2048
+    check_paths_with_columns(found)
+    with opened(folder) as index:
+        index.upsert(names[:1], vectors[:1])
+        index.optimize()
+        # On another ITEMS page than the item that has the same paths.
+        index.upsert(["more"], vectors[:1], items[-1:])
+        index.optimize()
+        assert index.count({"k29.79": 79}) == index.count({"k29": {"$exists": True}}) == 2
+    found = read_index(folder / "notes.cyb", KEY)
+    assert not found.columns.complete
+    check_paths_with_columns(found)
+
+
+def check_paths_with_columns(found):
+    """Assert that each column has all that its path leads to in any item."""
+    nothing = Reached([], [], [])
+    for item in found.items:
+        wanted = reached_in(item.metadata)
+        for path, column in found.columns.by_path.items():
+            assert column[item.row] == wanted.get(path, nothing), (item.row, path)
+
+
+def test_different_keys_to_one_path(folder):
+    """A column has what every key leads to that its path can be made of, whatever the run of rows."""
+    make_index(folder, "notes", KEY, dimension=2, page_size=DEFAULT_PAGE_SIZE)
+    items = [
+        {"a.b": n, "a": {"b": -n - 1, "b.c": "c", "x": {"y": n}}, "a.b.c": n} for n in range(40)
+    ]
+    with opened(folder) as index:
+        index.upsert([f"n{n}" for n in range(40)], numbers(2, (40, 2)), items)
+        index.optimize()
+        assert index.count({"a.b": 7}) == index.count({"a.b": -8}) == index.count({"a.b.c": 7}) == 1
+        assert index.count({"a.b.c": "c"}) == 40
+    found = read_index(folder / "notes.cyb", KEY)
+    assert found.columns.by_path.keys() == {"a", "a.b", "a.b.c", "a.x", "a.x.y"}
+    check_columns(found, range(40))
+
+
+def test_an_index_without_metadata_has_no_columns(folder):
+    """Where no item has had metadata, no columns are saved; where the last goes, they say so."""
+    make_index(folder, "notes", KEY, dimension=2, page_size=DEFAULT_PAGE_SIZE)
+    with opened(folder) as index:
+        index.upsert(["a"], [[1.0, 2.0]])
+        index.optimize()
+        assert read_copy(folder).root["columns"] is None
+        index.upsert(["a"], [[1.0, 2.0]], [{"n": 1}])
+        index.optimize()
+        assert read_copy(folder).columns.by_path == {"n": [Reached([1], [], [])]}
+        index.upsert(["a"], [[1.0, 2.0]])
+        index.optimize()
+        by_path = read_copy(folder).columns.by_path
+        assert all(column == [Reached([], [], [])] for column in by_path.values())
+
+
+def read_copy(folder):
+    """What a file that is open has in it: LMDB must not open one twice in a process."""
+    copy = folder.parent / "copy.cyb"
+    shutil.copyfile(folder / "notes.cyb", copy)
+    return read_index(copy, KEY)
+
+
 @pytest.mark.parametrize("page_size", [256, 257, 1000, 8175, 8176, 20_000, 32_752, 40_000, 1 << 20])
 def test_layout_of_vectors(page_size):
     """For every dimension, document and library put the same rows into the same pages."""
@@ -267,12 +525,13 @@ def test_every_kind_is_in_the_records(records):
 
 
 def rejected(records, changes):
-    """The rule that records with these changes break, or that their saved graph does."""
+    """The rule that records with these changes break, or that their saved graph or columns do."""
     changed = {key: value for key, value in {**records, **changes}.items() if value is not None}
     try:
-        return decode(changed, KEY).graph_rejected
+        found = decode(changed, KEY)
     except RejectedError as error:
         return error.rule
+    return found.graph_rejected or found.columns_rejected
 
 
 def of_each_kind(records):

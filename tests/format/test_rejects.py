@@ -18,6 +18,8 @@ from support import KEY, make_index, write_pages
 from cyborg_embedded import Client, IntegrityError
 
 DERIVED = {24, 25}
+AT_OPEN = {10, 11, 12}
+"""The rules of a root by itself, without which an index is not opened."""
 NAMES = [f"n{number}" for number in range(1100)]
 ROOM = 960
 
@@ -29,6 +31,8 @@ def case(tmp_path_factory):
     make_index(folder, "notes", KEY, dimension=64, metric="cosine", page_size=1000)
     vectors = np.random.default_rng(8).normal(size=(1100, 64)) * 0.93 ** np.arange(64)
     metadata = [{"n": number, "m": "m" * (600 * (number == 1))} for number in range(1100)]
+    for number in range(40, 1100, 30):
+        metadata[number]["tags"] = [{"a": "x"}, number / 4, "y"]
     contents = ["text"] + ["t" * 600] * 2 + [None] * 1097
     with Client(folder) as client, client.load_index("notes", index_key=KEY) as index:
         index.upsert(NAMES, vectors, metadata, contents)
@@ -61,6 +65,13 @@ class Forger:
         """Seal what `change` makes of a page's plaintext."""
         old = bytearray(self.pages.open(kind, number))
         self.tags[kind][number] = self.seal(kind, number, bytes(change(old) or old))
+
+    def replace_columns(self, change):
+        """Seal what `change` makes of the string of the columns, on as many pages as it takes."""
+        data = change(self.pages.blob(COLUMNS, self.root["columns"]["bytes"]))
+        parts = [data[at : at + ROOM] for at in range(0, len(data), ROOM)]
+        sealed = [self.seal(COLUMNS, number, part) for number, part in enumerate(parts)]
+        self.tags[COLUMNS], self.root["columns"] = sealed, {"bytes": len(data)}
 
     def finish(self, change_root=None):
         """The forged records. `change_root` changes the root in place, or gives its plaintext."""
@@ -119,8 +130,113 @@ def bad_root(**values):
     return lambda root: msgspec.msgpack.encode({**root, **values})
 
 
+NUMBERS, TEXTS, CODES, ROWS, INSIDE, ARRAY_ROWS, LENGTHS = range(7)
+
+
+class Unpacked:
+    """The string of the columns in parts, as docs/FORMAT.md has them: of each column a list."""
+
+    def __init__(self, data):
+        (size,) = struct.unpack_from("<I", data)
+        self.directory = msgspec.msgpack.decode(data[4 : 4 + size])
+        at = 4 + size + 16 * -(-self.directory["rows"] // 32)
+        self.tags = data[4 + size : at]
+        self.columns = {}
+        for entry in self.directory["columns"]:
+            wide = 2 if entry["path"] == "n" else 1
+            n, arrays = entry["codes"], 4 * entry["arrays"]
+            sizes = [entry["numbers"], entry["texts"], wide * n, 4 * n * entry["sparse"]]
+            sizes += [-(-n // 8) * entry["nested"], arrays, arrays]
+            parts = []
+            for part in sizes:
+                parts.append(data[at : at + part])
+                at += part
+            self.columns[entry["path"]] = parts
+        assert not any(data[at:])
+
+    def entry(self, path):
+        """What the directory says of a column."""
+        return next(entry for entry in self.directory["columns"] if entry["path"] == path)
+
+    def packed(self, directory=None):
+        """The string again."""
+        head = directory or msgspec.msgpack.encode(self.directory)
+        parts = [part for column in self.columns.values() for part in column]
+        return b"".join([struct.pack("<I", len(head)), head, self.tags, *parts])
+
+
+def columns(change):
+    """A change to the parts of the columns, as a change to their string."""
+
+    def changed(data):
+        unpacked = Unpacked(data)
+        again = change(unpacked)
+        return again if isinstance(again, bytes) else unpacked.packed()
+
+    return changed
+
+
+def directory(**values):
+    """Columns with other values in the directory."""
+    return columns(lambda unpacked: unpacked.directory.update(values))
+
+
+def entry(path, /, **values):
+    """Columns with other values in one entry of the directory."""
+    return columns(lambda unpacked: unpacked.entry(path).update(values))
+
+
+def part(path, place, change):
+    """Columns in which one part of one is another, with the length that the directory gives."""
+
+    def changed(unpacked):
+        parts = unpacked.columns[path]
+        old = parts[place]
+        parts[place] = bytes(change(bytearray(old)))
+        lengths = {NUMBERS: "numbers", TEXTS: "texts"}
+        if place in lengths:
+            unpacked.entry(path)[lengths[place]] = len(parts[place])
+
+    return columns(changed)
+
+
+def written(layout, at, *values):
+    """What there was, with values packed at an offset, which may count from the end."""
+
+    def change(data):
+        struct.pack_into(layout, data, at % len(data), *values)
+        return data
+
+    return change
+
+
+def with_head(change):
+    """Columns with the bytes of the directory changed."""
+    return columns(lambda it: it.packed(change(msgspec.msgpack.encode(it.directory))))
+
+
+def texts(*values):
+    return lambda _: msgspec.msgpack.encode(values)
+
+
+def without_complete(unpacked):
+    del unpacked.directory["complete"]
+
+
+def twice(unpacked):
+    unpacked.entry("m")["path"] = "n"
+
+
+def of_another_row_too_many(unpacked):
+    """Columns that say they are of one row more, and have something there."""
+    unpacked.directory["rows"] += 1
+    rows = bytearray(unpacked.columns["tags.a"][ROWS])
+    unpacked.columns["tags.a"][ROWS] = bytes(written("<I", -4, 1100)(rows))
+
+
 VECTORS, ITEMS, IDS, TOMBSTONES = reader.VECTORS, reader.ITEMS, reader.IDS, reader.TOMBSTONES
 GRAPH, PROJECTION, ITEM_IDS = reader.GRAPH, reader.PROJECTION, reader.ITEM_IDS
+COLUMNS = reader.COLUMNS
 PAGES = {
     "short vectors": (9, (VECTORS, 0, cut)),
     "short ids": (9, (IDS, 1, cut)),
@@ -208,11 +324,84 @@ ROOTS = {
     "too many efforts": (10, update("graph", efforts=[[n, 9000] for n in range(1, 66)])),
     "widths out of order": (12, update("graph", efforts=[[24, 9000], [16, 9500]])),
     "recall that falls": (12, update("graph", efforts=[[16, 9000], [24, 8000]])),
+    "columns are a number": (10, bad_root(columns=1)),
+    "columns without their length": (10, bad_root(columns={})),
+    "columns with more to them": (10, bad_root(columns={"bytes": 1, "rows": 1})),
+    "columns of true bytes": (10, bad_root(columns={"bytes": True})),
+    "columns of negative bytes": (10, bad_root(columns={"bytes": -1})),
+    "columns of too many bytes": (10, bad_root(columns={"bytes": (1 << 48) + 1})),
+    "hidden is text": (10, bad_root(hidden="secret")),
+    "hidden is nil": (10, bad_root(hidden=None)),
+    "a hidden number": (10, bad_root(hidden=[1])),
+    "a hidden field without a name": (10, bad_root(hidden=[""])),
+    "a long name of a hidden field": (10, bad_root(hidden=["ß" * 1025])),
+    "too many hidden fields": (10, bad_root(hidden=[f"{n:03}" for n in range(257)])),
+    "hidden fields out of order": (12, bad_root(hidden=["b", "a"])),
+    "a field hidden twice": (12, bad_root(hidden=["a", "a"])),
+    "a table of kind 14": (11, bad_root(tables={14: {"pages": 0, "chunks": b""}})),
+}
+COLUMN_CASES = {
+    "a cut page of columns": (9, (COLUMNS, 0, cut)),
+    "columns too long": (24, update("columns", bytes=ROOM * 9)),
+    "columns too short": (24, update("columns", bytes=0)),
+    "columns without pages": (24, lambda root: root["tables"].pop(COLUMNS) and None),
+    "columns that are empty": (26, lambda _: b""),
+    "columns of three bytes": (26, lambda data: data[:3]),
+    "columns cut": (26, lambda data: data.rstrip(b"\0")[:-40]),
+    "bytes behind the columns": (26, lambda data: data + b"\1"),
+    "a directory beyond the end": (26, lambda data: b"\xff\xff\xff\xff" + data[4:]),
+    "a directory that is no map": (26, with_head(lambda _: b"\x90")),
+    "a directory that is no MessagePack": (26, with_head(lambda _: b"\xc1")),
+    "bytes behind the directory": (26, with_head(lambda head: head + b"\xc0")),
+    "a directory cut": (26, with_head(cut)),
+    "another field in the directory": (26, directory(more=1)),
+    "a field less in the directory": (26, columns(without_complete)),
+    "complete is a number": (26, directory(complete=1)),
+    "columns that are no array": (26, directory(columns=3)),
+    "columns of too many rows": (26, directory(rows=(1 << 31) + 1)),
+    "columns of more rows than there are": (26, columns(of_another_row_too_many)),
+    "columns of more pages than there are": (26, directory(rows=1200)),
+    "columns of fewer rows than codes": (26, directory(rows=1099)),
+    "another field in an entry": (26, entry("n", more=1)),
+    "a path that is a number": (26, entry("n", path=7)),
+    "two columns of one path": (26, columns(twice)),
+    "too many codes": (26, entry("n", codes=1 << 40)),
+    "more codes than the limit": (26, entry("n", codes=(1 << 48) + 1)),
+    "codes are text": (26, entry("n", codes="1100")),
+    "one code less": (26, entry("m", codes=1099)),
+    "dense codes inside arrays": (26, entry("m", nested=True)),
+    "numbers that are no JSON": (26, part("n", NUMBERS, lambda data: b"x" + data[1:])),
+    "numbers that are no array": (26, part("n", NUMBERS, lambda _: b"{}")),
+    "numbers that are text": (26, part("m", NUMBERS, lambda _: b'["1"]')),
+    "a number that is true": (26, part("m", NUMBERS, lambda _: b"[true]")),
+    "a number that is none": (26, part("m", NUMBERS, lambda _: b"[NaN]")),
+    "bytes behind the numbers": (26, part("m", NUMBERS, lambda _: b"[]]")),
+    "numbers that descend": (26, part("m", NUMBERS, lambda _: b"[2,1]")),
+    "numbers that are equal": (26, part("m", NUMBERS, lambda _: b"[1,1.0]")),
+    "texts that are no MessagePack": (26, part("m", TEXTS, lambda _: b"\xc1")),
+    "texts that are no array": (26, part("m", TEXTS, lambda _: b"\xa1m")),
+    "texts that are numbers": (26, part("m", TEXTS, texts(1, 2))),
+    "texts that are no UTF-8": (26, part("m", TEXTS, lambda _: b"\x92\xa1\xff\xa1m")),
+    "bytes behind the texts": (26, part("m", TEXTS, lambda data: data + b"\x90")),
+    "texts that descend": (26, part("m", TEXTS, texts("m", ""))),
+    "texts that are equal": (26, part("m", TEXTS, texts("m", "m"))),
+    "a code beyond the dictionary": (26, part("n", CODES, written("<H", 0, 6 + 1098))),
+    "a code beyond a small dictionary": (26, part("m", CODES, written("<B", 0, 8))),
+    "a sparse code for nothing": (26, part("tags", CODES, written("<B", 0, 0))),
+    "rows of codes that descend": (26, part("tags", ROWS, written("<I", 0, 1000))),
+    "a row of a code too far": (26, part("tags", ROWS, written("<I", -4, 1100))),
+    "rows of arrays that descend": (26, part("tags", ARRAY_ROWS, written("<I", 0, 1000))),
+    "a row of an array too far": (26, part("tags", ARRAY_ROWS, written("<I", -4, 1100))),
+    "too many arrays": (26, entry("tags", arrays=1 << 40)),
 }
 
 
-def forged(case, change):
+def forged(case, change, *, whole=False):
+    """Records in which something is changed: a page, the root, or the string of the columns."""
     forger = Forger(case[1])
+    if whole:
+        forger.replace_columns(change)
+        return forger.finish()
     if isinstance(change, tuple):
         forger.replace(*change)
         return forger.finish()
@@ -228,16 +417,26 @@ def attacked(case, tmp_path):
     return path
 
 
+def forged_columns(case, name):
+    """The rule that is broken, and the records, of a case of the columns."""
+    rule, change = COLUMN_CASES[name]
+    return rule, forged(case, change, whole=rule == 26)
+
+
 CASES = {**PAGES, **ROOTS}
 
 
 def test_honest_forgery(case):
     """Pages that are sealed again as they were are read as before, so it is the change that counts."""
     forger = Forger(case[1])
-    forger.replace(ITEMS, 0, lambda data: data)
+    forger.replace(ITEM_IDS, 0, lambda data: data)
+    forger.replace_columns(columns(lambda unpacked: None))
     again, before = decode(forger.finish(), KEY), decode(case[1], KEY)
     assert (again.items, again.graph) == (before.items, before.graph)
-    assert before.graph_rejected is None
+    assert again.columns == before.columns
+    assert before.graph_rejected is before.columns_rejected is None
+    assert before.columns.by_path["n"][7].values == [7]
+    assert before.columns.by_path.keys() == {"n", "m", "tags", "tags.a"}
     assert 0 < before.graph.walked < before.graph.dimensions
 
 
@@ -247,7 +446,8 @@ def test_reader_rejects(case, name):
     rule, change = CASES[name]
     records = forged(case, change)
     if rule in DERIVED:
-        assert decode(records, KEY).graph_rejected == rule
+        found = decode(records, KEY)
+        assert (found.graph_rejected, found.columns_rejected) == (rule, None)
     else:
         with pytest.raises(RejectedError) as caught:
             decode(records, KEY)
@@ -265,6 +465,7 @@ def test_library_rejects(case, attacked, name):
             index = client.load_index("notes", index_key=KEY)
         except IntegrityError:
             return
+        assert rule not in AT_OPEN
         with index:
             probe = np.ones(64)
             steps = (
@@ -282,3 +483,88 @@ def test_library_rejects(case, attacked, name):
                 assert index.describe()["indexed_rows"] == 0
             else:
                 assert errors
+
+
+@pytest.mark.parametrize("name", COLUMN_CASES)
+def test_reader_drops_columns(case, name):
+    """The independent reader does without columns that break a rule, and names the rule."""
+    rule, records = forged_columns(case, name)
+    found, before = decode(records, KEY), decode(case[1], KEY)
+    assert (found.columns, found.columns_rejected) == (None, rule)
+    assert (found.items, found.graph) == (before.items, before.graph)
+
+
+FILTERS = (
+    ({"n": {"$lt": 10}}, lambda n: n < 10),
+    ({"n": {"$gte": 1050}}, lambda n: n >= 1050),
+    ({"m": ""}, lambda n: n != 1),
+    ({"m": {"$contains": "mm"}}, lambda n: n == 1),
+    ({"tags": "y"}, lambda n: n >= 40 and n % 30 == 10),
+    ({"tags": {"$size": 3}, "n": {"$gt": 600}}, lambda n: n > 600 and n % 30 == 10),
+    ({"tags.a": "x"}, lambda n: n >= 40 and n % 30 == 10),
+    ({"tags": {"$exists": False}}, lambda n: n < 40 or n % 30 != 10),
+)
+
+
+def check_filters(index):
+    """Assert that every filter finds what it should."""
+    for filters, means in FILTERS:
+        wanted = [name for n, name in enumerate(NAMES) if means(n) and n not in {5, 1099}]
+        assert index.list_ids(filters=filters) == wanted
+        assert index.count(filters) == len(wanted)
+
+
+@pytest.mark.parametrize("name", COLUMN_CASES)
+def test_library_does_without_columns(case, attacked, name):
+    """The library answers filters from the items where the columns break a rule."""
+    _, records = forged_columns(case, name)
+    write_pages(attacked, records)
+    with Client(attacked.parent) as client, client.load_index("notes", index_key=KEY) as index:
+        check_filters(index)
+        assert index._session.columns.damaged
+        assert index.describe()["indexed_rows"] == 1098
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for", "not asked for"])
+@pytest.mark.parametrize(
+    "name", ["a cut page of columns", "columns too long", "columns cut", "a row of a code too far"]
+)
+def test_columns_are_made_anew(case, attacked, name, asked):
+    """Columns that break a rule are made anew by `optimize`, whether a filter needed them or not."""
+    _, records = forged_columns(case, name)
+    write_pages(attacked, records)
+    with Client(attacked.parent) as client, client.load_index("notes", index_key=KEY) as index:
+        if asked:
+            check_filters(index)
+        index.optimize()
+        check_filters(index)
+    found = decode(read_records(attacked), KEY)
+    assert found.columns_rejected is None
+    assert found.columns == decode(case[1], KEY).columns
+
+
+def test_columns_of_other_items(case, attacked):
+    """What columns say of rows is not believed where the tag of their ITEMS page is another."""
+    forger = Forger(case[1])
+    forger.replace_columns(part("n", CODES, written("<4H", 0, 20, 19, 18, 17)))
+    forger.replace(ITEMS, 0, lambda data: data)
+    records = forger.finish()
+    found = decode(records, KEY)
+    assert found.columns_rejected is None
+    assert found.columns.by_path["n"][31] is None
+    assert found.columns.by_path["n"][32].values == [32]
+    write_pages(attacked, records)
+    with Client(attacked.parent) as client, client.load_index("notes", index_key=KEY) as index:
+        check_filters(index)
+        assert not index._session.columns.damaged
+
+
+def test_columns_are_not_looked_for(case, attacked):
+    """Where the root has no columns, pages of them mean nothing."""
+    records = forged(case, update(columns=None))
+    found = decode(records, KEY)
+    assert found.columns is found.columns_rejected is None
+    write_pages(attacked, records)
+    with Client(attacked.parent) as client, client.load_index("notes", index_key=KEY) as index:
+        check_filters(index)
+        assert not index._session.columns.damaged

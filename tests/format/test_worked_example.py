@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+import reader
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -55,7 +56,7 @@ def place(kind, number):
 
 
 def messagepack(value):
-    """MessagePack of what a root holds: small maps, short text, small numbers, byte strings."""
+    """MessagePack of small maps and arrays, short text, small numbers, byte strings, and the like."""
     if isinstance(value, dict):
         pairs = itertools.chain.from_iterable(value.items())
         return bytes([0x80 | len(value)]) + b"".join(map(messagepack, pairs))
@@ -63,8 +64,10 @@ def messagepack(value):
         return bytes([0xA0 | len(value)]) + value.encode()
     if isinstance(value, bytes):
         return bytes([0xC4, len(value)]) + value
-    if value is None:
-        return b"\xc0"
+    if isinstance(value, list):
+        return bytes([0x90 | len(value)]) + b"".join(map(messagepack, value))
+    if value is None or isinstance(value, bool):
+        return {None: b"\xc0", False: b"\xc2", True: b"\xc3"}[value]
     return bytes([value])
 
 
@@ -107,9 +110,23 @@ def compute():
             "graph": None,
             "precision": "float32",
             "navigator_dimensions": 0,
+            "columns": None,
+            "hidden": [],
         }
     )
     sealed_root = seal(1, 0, root, digest)
+    entry_of_year = {
+        "path": "year",
+        "codes": 1,
+        "sparse": False,
+        "nested": False,
+        "arrays": 0,
+        "numbers": 6,
+        "texts": 1,
+    }
+    directory = messagepack({"rows": 1, "complete": True, "columns": [entry_of_year]})
+    columns = struct.pack("<I", len(directory)) + directory + sealed_items[-16:]
+    columns += b"[2023]" + messagepack([]) + bytes([6])
     return {
         "index key": INDEX_KEY,
         "salt": SALT,
@@ -141,6 +158,7 @@ def compute():
         "root plaintext": root,
         "root sealed": sealed_root,
         "commit id": sealed_root[-16:],
+        "COLUMNS string": columns,
         "pages": {
             b"\0": head,
             place(1, 0): sealed_root,
@@ -201,6 +219,21 @@ def test_the_package_reads_it_back(made):
     (item,) = index.get(["tea"])
     assert item.pop("vector").tolist() == ITEM["vector"]
     assert item == {name: value for name, value in ITEM.items() if name != "vector"}
+
+
+def test_the_package_writes_these_columns(made):
+    """The columns that `optimize` saves of the example's item are the string of the example."""
+    index, path = made
+    index.optimize()
+    index.close()
+    assert reader.read_index(path, INDEX_KEY).columns.by_path == {"year": [([2023], [], [])]}
+    pages = read_pages(path)
+    records = [pages[key] for key in sorted(pages) if key[0] == PageKind.COLUMNS]
+    sealed = [
+        AESGCM(VALUES["Kx"]).decrypt(page[12:24], page[24:], INDEX_ID + place(13, number))
+        for number, page in enumerate(records)
+    ]
+    assert b"".join(sealed) == VALUES["COLUMNS string"].ljust(256, b"\0")
 
 
 def test_the_package_derives_these_keys():

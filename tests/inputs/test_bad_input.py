@@ -370,7 +370,7 @@ BAD_METADATA = {
     "tuple": {"x": (1, 2)},
     "set": {"x": {1}},
     "date": {"x": dt.date(2020, 1, 1)},
-    "time": {"x": dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)},
+    "time": {"x": dt.datetime(2020, 1, 1)},  # noqa: DTZ001 - that is what is wrong with it
     "uuid": {"x": uuid.UUID(int=1)},
     "decimal": {"x": decimal.Decimal(1)},
     "bytes inside": {"x": b"a"},

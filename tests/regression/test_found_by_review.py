@@ -197,13 +197,13 @@ def test_graphs_of_two_handles_do_not_mix(client, monkeypatch):
     real = indexer.save
     done, others = threading.Event(), []
 
-    def later(session, made):
+    def later(session, made, columns):
         if not done.is_set():
             done.set()
             second.delete([str(row) for row in range(0, 1500, 3)])
             second.optimize()
             others.append(saved_projection(second))
-        return real(session, made)
+        return real(session, made, columns)
 
     monkeypatch.setattr(indexer, "save", later)
     own = saved_projection(first)

@@ -50,7 +50,7 @@ TAG_BYTES = 16
 OVERHEAD = 24 + TAG_BYTES
 HEADER = b"\x00"
 ROOT = b"\x01" + bytes(8)
-DERIVED = {PageKind.NAVIGATION, PageKind.GRAPH, PageKind.PROJECTION}
+DERIVED = {PageKind.NAVIGATION, PageKind.GRAPH, PageKind.PROJECTION, PageKind.COLUMNS}
 """The kinds of pages that can be rebuilt from the others."""
 NECESSARY = set(PageKind) - DERIVED
 """The kinds of pages of ground state: some answer depends on each page of them."""
@@ -85,6 +85,8 @@ class Model:
 def item(number, rng, *, long=False):
     """One item, with short or long metadata and contents."""
     metadata = {"n": number, "text": "m" * (700 if long else number % 9)} if number % 4 else None
+    if number % 8 == 1:
+        metadata["tags"] = [{"tag": number}, "odd", number // 8, f"all of item {number}" * 2]
     contents = (f"contents {number} " * (90 if long else 1)) if number % 3 else None
     if number % 5 == 0 and contents:
         contents = contents.encode()
@@ -153,6 +155,8 @@ def ask_handle(index):
 
 
 NAMES = [f"i{n}" for n in range(71)] + [f"j{n}" for n in range(6)]
+MIDDLE = {"n": {"$gte": 9, "$lt": 44}}
+LONG = {"$or": [{"text": {"$regex": "m{600}"}}, {"tags": "odd"}, {"kept": {"$exists": True}}]}
 QUESTIONS = {
     "query through the graph": lambda index: index.query(
         QUERIES, top_k=3, include=("distance", "vector")
@@ -164,6 +168,14 @@ QUESTIONS = {
     "metadata": lambda index: index.get(NAMES, include=["metadata"]),
     "contents": lambda index: index.get(NAMES, include=["contents"]),
     "some items": lambda index: index.get(["j1", "i1", "i61"]),
+    "query with a filter": lambda index: index.query(
+        QUERIES[2], top_k=3, filters=MIDDLE, include=("distance", "metadata")
+    ),
+    "count": lambda index: index.count(MIDDLE),
+    "ids with a filter": lambda index: index.list_ids(filters=LONG),
+    "metadata in order": lambda index: index.query_metadata(
+        {"tags.tag": {"$gt": 1}}, order_by="n", ascending=False
+    ),
     "ids": lambda index: index.list_ids(),
     "length": len,
     "sequence": lambda index: index.sequence,
@@ -316,7 +328,8 @@ def flip_and_ask(case, path, offsets_of, mask):
 def test_the_case_is_what_it_claims(case):
     """The index under attack has every kind of page that a small index can have."""
     assert not any(isinstance(answer, Exception) for answer in case.answers.values())
-    assert set(kinds(case.sealed)) >= NECESSARY | {PageKind.GRAPH}
+    assert set(kinds(case.sealed)) >= NECESSARY | {PageKind.GRAPH, PageKind.COLUMNS}
+    assert len(kinds(case.sealed)[PageKind.COLUMNS]) > 1
     assert case.answers["length"] == len(case.items) == len(case.answers["ids"])
     assert case.answers["absent ids"] == []
 
@@ -329,6 +342,43 @@ def test_answers_are_the_oracles(case, attacked):
             for k in (3, 1000):
                 results = index.query(query, top_k=k, include=EVERYTHING)
                 check_query(results, query, k, "euclidean", case.items)
+        check_filters(index, case.items)
+    middle = meant(MIDDLE, case.items)
+    assert case.answers["count"] == len(middle) > 20
+    nearest = case.answers["query with a filter"]
+    check_query(nearest, QUERIES[2], 3, "euclidean", {name: case.items[name] for name in middle})
+    assert len(case.answers["ids with a filter"]) > 6
+    numbers = [result["metadata"]["n"] for result in case.answers["metadata in order"]]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) > 3
+
+
+def tags_of(metadata):
+    return [tag["tag"] for tag in metadata.get("tags", ()) if isinstance(tag, dict)]
+
+
+ORACLES = (
+    (MIDDLE, lambda it: 9 <= it.get("n", 0) < 44),
+    (LONG, lambda it: len(it.get("text", "")) > 599 or "odd" in it.get("tags", ()) or "kept" in it),
+    ({"tags.tag": {"$gt": 1}}, lambda it: any(tag > 1 for tag in tags_of(it))),
+    ({"w": 2}, lambda it: it.get("w") == 2),
+)
+"""Filters, and what they mean."""
+
+
+def meant(filters, items):
+    """The ids that a filter means."""
+    means = next(means for known, means in ORACLES if known is filters)
+    return {name for name, (_, metadata, _) in items.items() if means(metadata or {})}
+
+
+def check_filters(index, items):
+    """Assert that filters find what they mean, or fail with a typed error."""
+    for filters, _ in ORACLES:
+        with contextlib.suppress(TYPED):
+            wanted = meant(filters, items)
+            assert set(index.list_ids(filters=filters)) == wanted
+            assert index.count(filters) == len(wanted)
 
 
 def edges_and_a_stride(value):
@@ -680,6 +730,7 @@ def check_against(index, items, what):
                 assert plain(got[0]["vector"]) == plain(vector), what
     with contextlib.suppress(TYPED):
         assert sorted(index.list_ids()) == sorted(items), what
+    check_filters(index, items)
     for query, k in itertools.product(QUERIES, (3, 1000)):
         with contextlib.suppress(TYPED):
             check_query(index.query(query, top_k=k), query, k, "euclidean", items)
@@ -787,9 +838,14 @@ def projected(tmp_path_factory):
     make_index(path.parent, "notes", KEY, dimension=64, page_size=16384)
     rng = np.random.default_rng(12)
     vectors = rng.normal(size=(1200, 6)) @ rng.normal(size=(6, 64))
-    items = {f"i{n}": (row.astype(np.float32), None, None) for n, row in enumerate(vectors)}
+    items = {f"i{n}": (row.astype(np.float32), {"n": n}, None) for n, row in enumerate(vectors)}
+
+    def upsert(index, items):
+        ids, parts = list(items), zip(*items.values(), strict=True)
+        index.upsert(ids, *map(list, parts))
+
     with opened(path) as index:
-        index.upsert(list(items), [vector for vector, _, _ in items.values()])
+        upsert(index, items)
         index.optimize()
     first = path.with_suffix(".copy")
     shutil.copyfile(path, first)
@@ -798,8 +854,8 @@ def projected(tmp_path_factory):
         assert index.delete(names) == 70
         for name in names:
             del items[name]
-        more = {f"j{n}": (-items[f"i{n}"][0], None, None) for n in range(500, 640)}
-        index.upsert(list(more), [vector for vector, _, _ in more.values()])
+        more = {f"j{n}": (-items[f"i{n}"][0], {"n": n, "t": "j"}, None) for n in range(500, 640)}
+        upsert(index, more)
         items.update(more)
         index.optimize()
         assert index.describe()["indexed_rows"] == len(items)
@@ -814,8 +870,22 @@ def derived(pages):
     return [key for key in sorted(pages) if key[0] not in NECESSARY and key != HEADER]
 
 
+def check_what_is_derived(index, items):
+    """Assert that everything is in the graph, and that filters find what they should."""
+    assert index.describe()["indexed_rows"] == len(items)
+    check_counts(index)
+
+
+def check_counts(index):
+    """Assert that filters count what they should."""
+    assert index.count({"n": {"$gte": 600}}) == 640
+    assert index.count({"n": {"$lt": 600}, "t": "j"}) == 100
+
+
 def test_a_damaged_graph_costs_nothing_but_time(projected, tmp_path):
-    """Damage to any page of the graph changes no answer, and optimize makes it anew."""
+    """Damage to any page of the graph or the columns changes no answer, and optimize makes both
+    anew.
+    """
     path = tmp_path / "notes.cyb"
     queries = np.array([projected.items[name][0] for name in ("i700", "i900", "j510")])
     keys = derived(projected.sealed)
@@ -835,14 +905,16 @@ def test_a_damaged_graph_costs_nothing_but_time(projected, tmp_path):
             for query in queries:
                 results = index.query(query, top_k=5)
                 check_query(results, query, 5, "euclidean", projected.items)
+            check_counts(index)
             if number % 9 == 0:
                 index.optimize()
-                assert index.describe()["indexed_rows"] == len(projected.items)
+                check_what_is_derived(index, projected.items)
                 check_query(index.query(query, top_k=5), query, 5, "euclidean", projected.items)
         if number % 9 == 0:
             with opened(path) as index:
                 check_query(index.query(query, top_k=5), query, 5, "euclidean", projected.items)
-                assert index.describe()["indexed_rows"] == len(projected.items)
+                check_what_is_derived(index, projected.items)
+                assert not index._session.columns.damaged
 
 
 def flip(value, offset, mask=1):

@@ -160,7 +160,7 @@ BAD_METADATA = {
     "set": {"a": {1}},
     "bytes value": {"a": b"x"},
     "date": {"a": dt.date(2024, 1, 1)},
-    "time": {"a": dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)},
+    "time": {"a": dt.datetime(2024, 1, 1)},  # noqa: DTZ001 - that is what is wrong with it
     "decimal": {"a": decimal.Decimal("1.5")},
     "object": {"a": object()},
     "number as key": {1: "a"},
