@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 K = 10
 """Neighbours that are asked for."""
@@ -18,6 +20,16 @@ INDEX = "bench"
 """The name of the encrypted index."""
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out"
+
+
+def write_results(folder: str, name: str, figures: dict[str, Any], table: str) -> Path:
+    """Write figures and their table to a folder, which is given back, and print the table."""
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / f"{name}.md").write_text(table)
+    print(table)
+    return out
 
 
 def use_cores(count: int) -> None:

@@ -16,11 +16,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import K
 from exact import Nearest, distances_to, normalised, recall
+
+if TYPE_CHECKING:
+    import argparse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE = REPOSITORY / "sample"
@@ -89,6 +92,21 @@ class DataSet:
         compact = (json.dumps(m, ensure_ascii=False, separators=(",", ":")) for m in self.metadata)
         text = sum(len(text.encode()) for text in self.texts)
         return int(self.vectors.nbytes) + text + sum(len(line.encode()) for line in compact)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which data."""
+    parser.add_argument("--data", help="a folder, or an .npy or .hdf5 file; see data.py")
+    parser.add_argument("--rows", type=int, help="how many rows of it")
+    parser.add_argument("--queries", type=int, help=f"how many queries ({QUERIES})")
+
+
+def asked_for(parser: argparse.ArgumentParser, options: argparse.Namespace) -> DataSet:
+    """The data that these options say; the program ends where there are none."""
+    try:
+        return load(options.data, options.rows, options.queries)
+    except DataError as error:
+        parser.exit(2, f"{error}\n")
 
 
 def load(path: str | None, rows: int | None, queries: int | None) -> DataSet:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import data
 import numpy as np
-from common import INDEX, OUT, THREADS, K, say, use_cores
+from common import INDEX, OUT, THREADS, K, say, use_cores, write_results
 from exact import Nearest, distances_to, recall
 from filter_sets import filters_of
 from filter_table import as_markdown
@@ -51,17 +51,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", help="a folder, or an .npy or .hdf5 file; see data.py")
-    parser.add_argument("--rows", type=int, help="how many rows of it")
-    parser.add_argument("--queries", type=int, help=f"how many queries ({data.QUERIES})")
+    data.add_arguments(parser)
     parser.add_argument("--repeat", type=int, default=5, help="how often processes are started")
     parser.add_argument("--out", default=str(OUT), help="where the results go")
     options = parser.parse_args()
     use_cores(THREADS)
-    try:
-        given = data.load(options.data, options.rows, options.queries)
-    except data.DataError as error:
-        parser.exit(2, f"{error}\n")
+    given = data.asked_for(parser, options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         client = Client(folder / "ours")
@@ -72,11 +67,7 @@ def main() -> None:
             index.optimize()
         figures = with_filters(given, folder, key, options.repeat)
     table = as_markdown(figures)
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "filters.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "filters.md").write_text(table)
-    print(table)
+    write_results(options.out, "filters", figures, table)
 
 
 def with_filters(given: DataSet, folder: Path, key: bytes, repeat: int) -> dict[str, Any]:

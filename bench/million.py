@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import resource
 import shutil
 import statistics
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import INDEX, OUT, THREADS, K, say, use_cores
+from common import INDEX, OUT, THREADS, K, say, use_cores, write_results
 from exact import Nearest
 from processes import fresh, memory
 from synthetic import BLOCK, Synthetic
@@ -67,11 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         figures = measure(made, Path(folder), options)
     table = as_markdown(figures)
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "million.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "million.md").write_text(table)
-    print(table)
+    write_results(options.out, "million", figures, table)
 
 
 def lacking_room(vectors: int, folder: str) -> str:

@@ -12,7 +12,6 @@ exact search stands beside them. The rivals that are not installed are left out:
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from typing import Any
 import chart
 import data
 import numpy as np
-from common import OUT, THREADS, say, use_cores
+from common import OUT, THREADS, say, use_cores, write_results
 from compare import OWN, at_levels, curves
 from effort import MOST, Recalls
 from filters import with_filters
@@ -42,27 +41,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", help="a folder, or an .npy or .hdf5 file; see data.py")
-    parser.add_argument("--rows", type=int, help="how many rows of it")
-    parser.add_argument("--queries", type=int, help=f"how many queries ({data.QUERIES})")
+    data.add_arguments(parser)
     parser.add_argument("--repeat", type=int, default=5, help="how often cold starts are repeated")
     parser.add_argument("--rounds", type=int, default=12, help="turns of each at a recall")
     parser.add_argument("--skip", nargs="+", choices=PARTS, default=[], help="parts to leave out")
     parser.add_argument("--out", default=str(OUT), help="where the results go")
     options = parser.parse_args()
     use_cores(THREADS)
-    try:
-        given = data.load(options.data, options.rows, options.queries)
-    except data.DataError as error:
-        parser.exit(2, f"{error}\n")
+    given = data.asked_for(parser, options)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(given, Path(folder), options)
     table = as_markdown(figures)
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "results.md").write_text(table)
-    print(table)
+    out = write_results(options.out, "results", figures, table)
     if "curves" in figures:
         title = f"{figures['rows']:,} x {figures['dimension']} ({given.name})"
         files = chart.draw(figures["curves"], title, out)

@@ -204,10 +204,10 @@ def check_queries(queries: Vectors, dimension: int, metric: Metric) -> None:
     check_vectors(queries, metric)
 
 
-def check_count(count: object, name: str) -> int:
-    """A whole number of at least 1."""
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        message = f"{name} must be a whole number of at least 1"
+def check_count(count: object, name: str, least: int = 1) -> int:
+    """A whole number of at least so much."""
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
+        message = f"{name} must be a whole number of at least {least}"
         raise InvalidInputError(message)
     return int(count)
 

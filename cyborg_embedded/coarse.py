@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.growing import with_room
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import load_projection, stream_codes
 
@@ -40,7 +41,7 @@ KEPT_SHARE, KEPT = 4, 4
 """By the first components one row in so many is kept, and so many for each that is looked for."""
 ENCODED_AT_ONCE = 4096
 PRODUCT = 1 << 17
-"""Codes times components at once: so many that OpenBLAS stays on the calling thread."""
+"""Codes times components at once: for one query so many that OpenBLAS stays on its thread."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -186,14 +187,3 @@ def extended(known: Coarse, view: ReadView, state: State) -> Coarse:
         first[start:stop], second[start:stop] = part[:, :split], part[:, split:walked]
         norms[start:stop] = squared_norms_of(part, projection)
     return Coarse(projection, first, second, norms, known.deaths, known.tags)
-
-
-def with_room(known: NDArray[Any], rows: int) -> NDArray[Any]:
-    """An array with room for more rows: behind it in the same memory, or a quarter more than it
-    needs. What others see of it stays as it is.
-    """
-    whole = known if known.base is None else known.base
-    if len(whole) < rows:
-        whole = np.empty((rows + rows // 4, *known.shape[1:]), known.dtype)
-        whole[: len(known)] = known
-    return whole[:rows]

@@ -9,7 +9,7 @@ are one entry, a *long* one, which sorts after the 64 characters alone.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -70,7 +70,7 @@ class Column:
     numbers: list[float]
     texts: list[str]
     looked_up: dict[str, Any] = field(default_factory=dict, compare=False)
-    """What was made of the texts to find something in them."""
+    """What was made of the texts to find something in them: as long as they are the same."""
 
     @property
     def long(self) -> list[int]:
@@ -123,7 +123,8 @@ def updated(column: Column | None, rows: int, changed: Changed, found: Found) ->
     had there, for an index of so many rows; None if nothing is left.
     """
     old = column if column is not None else EMPTY
-    given, numbers, texts = distinct(found.values)
+    types = set(map(type, found.values))
+    given, numbers, texts = distinct(found.values, types)
     numbers, number_places, moved_numbers = merged(old.numbers, numbers)
     texts, text_places, moved_texts = merged(old.texts, texts)
     first_text = FIRST_CODE + len(numbers)
@@ -132,8 +133,9 @@ def updated(column: Column | None, rows: int, changed: Changed, found: Found) ->
     places.update((value, FIRST_CODE + at) for value, at in number_places.items())
     places.update((value, first_text + at) for value, at in text_places.items())
     fresh = np.fromiter(map(places.__getitem__, given), width, len(given))
-    for place, code in special(found.values).items():
-        fresh[place] = code
+    if not types <= {str, int, float}:
+        for place, code in special(found.values).items():
+            fresh[place] = code
     codes: Codes = old.codes
     if number_places or text_places:
         table = np.concatenate(
@@ -147,11 +149,10 @@ def updated(column: Column | None, rows: int, changed: Changed, found: Found) ->
     return compacted(made) if made.total > 2 * len(made.codes) + UNUSED else made
 
 
-def distinct(values: list[Any]) -> tuple[list[Any], list[float], list[str]]:
-    """Values as they are kept, with None for those that have a code of their own; the distinct
-    numbers and the distinct texts.
+def distinct(values: list[Any], types: set[type[Any]]) -> tuple[list[Any], list[float], list[str]]:
+    """Values of these types as they are kept, with None for those that have a code of their own;
+    the distinct numbers and the distinct texts.
     """
-    types = set(map(type, values))
     if str in types and max(len(v) for v in values if type(v) is str) > TEXT_KEPT:
         values = [kept_text(v) if type(v) is str else v for v in values]
     if types <= {str}:
@@ -166,8 +167,6 @@ def distinct(values: list[Any]) -> tuple[list[Any], list[float], list[str]]:
 
 def special(values: list[Any]) -> dict[int, int]:
     """Places of values that have a code of their own, and that code."""
-    if set(map(type, values)) <= {str, int, float}:
-        return {}
     codes = {None: NULL_CODE, OBJECT: OBJECT_CODE, ARRAY: ARRAY_CODE}
     found = {}
     for place, value in enumerate(values):
@@ -210,9 +209,9 @@ def placed(column: Column, rows: int, changed: Changed, found: Found, fresh: Cod
     at = np.array(found.rows, np.uint32)
     # A path that is reached in two ways may have a row twice, and not in order.
     dense = dense and not (at[1:] <= at[:-1]).any()
-    if column is not EMPTY and column.rows is not None and len(column.codes):
-        dense = False
-    elif not len(column.codes):
+    if len(column.codes):
+        dense = dense and column.rows is None
+    else:
         dense = dense and DENSE_SHARE * len(at) >= rows
     if dense:
         codes = np.zeros(rows, fresh.dtype)
@@ -220,7 +219,7 @@ def placed(column: Column, rows: int, changed: Changed, found: Found, fresh: Cod
         codes[: len(kept)] = kept
         codes[changed] = MISSING_CODE
         codes[at] = fresh
-        return with_parts(column, codes, None, None, NO_ROWS, NO_ROWS)
+        return replace(column, codes=codes, rows=None)
     return spread(column, rows, changed, found, at, fresh)
 
 
@@ -253,27 +252,17 @@ def spread(
     if not nested and DENSE_SHARE * len(all_rows) >= rows:
         dense = np.zeros(rows, codes.dtype)
         dense[all_rows] = codes
-        return with_parts(column, dense, None, None, NO_ROWS, NO_ROWS)
-    return with_parts(
+        return replace(
+            column, codes=dense, rows=None, inside=None, list_rows=NO_ROWS, list_lengths=NO_ROWS
+        )
+    return replace(
         column,
-        codes,
-        all_rows,
-        inside if inside.any() else None,
-        list_rows[in_order],
-        lengths[in_order],
+        codes=codes,
+        rows=all_rows,
+        inside=inside if inside.any() else None,
+        list_rows=list_rows[in_order],
+        list_lengths=lengths[in_order],
     )
-
-
-def with_parts(
-    column: Column,
-    codes: Codes,
-    rows: Rows | None,
-    inside: NDArray[np.bool_] | None,
-    list_rows: Rows,
-    list_lengths: Rows,
-) -> Column:
-    """A column with the values of another one."""
-    return Column(codes, rows, inside, list_rows, list_lengths, column.numbers, column.texts)
 
 
 def compacted(column: Column) -> Column:
@@ -286,12 +275,4 @@ def compacted(column: Column) -> Column:
     texts = [column.texts[i] for i in np.flatnonzero(used[split:]).tolist()]
     table = used.cumsum() - 1
     codes: Codes = table.astype(width_of(int(used.sum()))).take(column.codes)
-    return Column(
-        codes,
-        column.rows,
-        column.inside,
-        column.list_rows,
-        column.list_lengths,
-        numbers,
-        texts,
-    )
+    return replace(column, codes=codes, numbers=numbers, texts=texts, looked_up={})

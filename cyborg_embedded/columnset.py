@@ -19,6 +19,7 @@ from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.fields import Found, Gathered
 from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.payloads import damaged_item
 from cyborg_embedded.root import changed_pages
 
 if TYPE_CHECKING:
@@ -97,8 +98,11 @@ class ColumnSlot:
         """
         if len(tags) < UNSAVED_PAGES * TAG_BYTES:
             return False
-        unsaved = len(changed_pages(tags, self._saved))
-        return unsaved >= max(UNSAVED_PAGES, UNSAVED_SHARE * len(tags) // TAG_BYTES)
+        enough = max(UNSAVED_PAGES, UNSAVED_SHARE * len(tags) // TAG_BYTES)
+        # This is asked after every write: pages that are new need not be looked at one by one.
+        if len(tags) - len(self._saved) >= enough * TAG_BYTES:
+            return True
+        return len(changed_pages(tags, self._saved)) >= enough
 
     def clear(self) -> None:
         """Forget everything."""
@@ -155,6 +159,5 @@ def decoded(encoded: list[bytes], rows: list[int]) -> list[dict[str, Any]]:
     except ValueError:
         items = []
     if len(items) != len(rows):
-        message = "the metadata of a row is not what it should be"
-        raise IntegrityError(message, kind="ITEMS", number=rows[0] // ROWS_PER_PAGE)
+        raise damaged_item(rows[0])
     return items

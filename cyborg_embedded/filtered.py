@@ -7,6 +7,7 @@ rows, those of its queries are answered from short codes, or by measuring all.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,18 +17,17 @@ from cyborg_embedded.planner import Case, Choice, choose
 from cyborg_embedded.search import (
     SCAN_CELLS,
     WALKED_AT_ONCE,
-    best,
     cores,
+    in_order,
     rank,
     scan,
     side_by_side,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from cyborg_embedded.effort import Efforts
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.residency import Pool
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
-    IdsOf = Callable[[list[int]], list[str]]
 
 __all__ = ["Filtered", "nearest_among"]
 
@@ -47,6 +46,9 @@ DENSE_SHARE = 4
 """From one row in so many on, a scan reads them all and leaves some out."""
 FETCHED_FLOATS = 1 << 19
 """Numbers of vectors that are fetched at once: they are to be still in the cache when measured."""
+
+
+NOT_MEASURED: Efforts = ()
 
 
 class Filtered(NamedTuple):
@@ -85,17 +87,11 @@ def nearest_among(
     prepared = prepare(queries, state.root.metric)
     finder = Finder(session, state, view, state.pool, selection, k, choice)
 
-    def ids_of(rows: list[int]) -> list[str]:
-        return session.items.ids(view, rows)
-
-    answers = []
-    for block, found in finder.find(prepared):
-        distances = rank(view, state.pool, block, found, state.root.metric)
-        answers.append(best(found, distances, k, ids_of))
+    ids_of = partial(session.items.ids, view)
+    answer = in_order(state, view, state.pool, ids_of, finder.find(prepared), k)
     if prepared is not queries:
         state.pool.wipe(prepared)
-    rows, in_order = zip(*answers, strict=True)
-    return Filtered(np.concatenate(rows), np.concatenate(in_order), choice, finder.short)
+    return Filtered(*answer, choice, finder.short)
 
 
 def case_of(
@@ -110,7 +106,7 @@ def case_of(
     """What the planner is to know."""
     root, navigator = state.root, state.navigator.known
     record = root.graph if not state.navigator.damaged else None
-    walked = efforts = None
+    walked, efforts = 0, NOT_MEASURED
     if navigator is not None:
         projection = navigator.projection
         if navigator.deaths <= state.deaths:
@@ -127,11 +123,11 @@ def case_of(
         queries=queries,
         threads=cores(),
         coded=record is not None and record.dimensions > 0,
-        walked=walked or 0,
+        walked=walked,
         codes_ready=session.codes.known,
         graph_ready=navigator is not None,
         cold=state.pool.cold(root.rows) if state.pool is not None else 1.0,
-        efforts=efforts or (),
+        efforts=efforts,
         ef=ef,
         recall=recall,
     )
@@ -245,7 +241,8 @@ class Finder:
         places = np.flatnonzero(~enough)
         self.short += len(places)
         lines = list(near)
-        for _, instead in self._without_graph(queries[places], codes=True):
-            for line in instead:
-                lines[int(places[0])], places = line, places[1:]
+        blocks = self._without_graph(queries[places], codes=True)
+        instead = [line for _, found in blocks for line in found]
+        for place, line in zip(places.tolist(), instead, strict=True):
+            lines[place] = line
         return side_by_side(lines)

@@ -80,54 +80,42 @@ class Parser:
 
     def filter(self, given: object, at: str, base: str) -> Node:
         """A filter, for items or for the objects in an array."""
-        entries = checked_dict(given, at)
-        parts = []
-        for key, value in entries.items():
-            place = f"{at}[{key!r}]"
-            if key in LOGIC:
 
-                def nested(part: object, at: str) -> Node:
-                    return self.filter(part, at, base)
+        def again(part: object, at: str) -> Node:
+            return self.filter(part, at, base)
 
-                parts.append(logic(key, value, place, nested))
-            elif key.startswith("$"):
-                known = OPERATORS.keys() | {"$not"}
-                what = "an operator needs a field" if key in known else "unknown operator"
-                raise malformed(place, what)
-            else:
-                refuse_hidden(base + key, place, self._hidden)
-                parts.append(self.condition(key, value, place, base + key))
-        return together(parts)
+        def field(key: str, value: object, at: str) -> Node:
+            if key.startswith("$"):
+                known = key in OPERATORS
+                raise malformed(at, "an operator needs a field" if known else "unknown operator")
+            refuse_hidden(base + key, at, self._hidden)
+            return self.condition(key, value, at, base + key)
+
+        return together(entries(checked_dict(given, at), at, again, field))
 
     def condition(self, path: str | None, given: object, at: str, base: str) -> Node:
         """What is asked of a field, or of an element."""
         if not isinstance(given, dict) or not has_operators(given, at):
             return Equals(path, (operand(given, at),))
-        entries = checked_dict(given, at)
-        parts = []
-        for key, value in entries.items():
-            place = f"{at}[{key!r}]"
-            if key in LOGIC:
 
-                def nested(part: object, at: str) -> Node:
-                    return self.condition(path, part, at, base)
+        def again(part: object, at: str) -> Node:
+            return self.condition(path, part, at, base)
 
-                parts.append(logic(key, value, place, nested))
-            elif key == "$elemMatch":
-                parts.append(self.element(path, value, place, base))
-            else:
-                make = OPERATORS.get(key)
-                if make is None:
-                    raise malformed(place, "unknown operator")
-                parts.append(make(path, value, place))
-        return together(parts)
+        def operator(key: str, value: object, at: str) -> Node:
+            if key == "$elemMatch":
+                return self.element(path, value, at, base)
+            make = OPERATORS.get(key)
+            if make is None:
+                raise malformed(at, "unknown operator")
+            return make(path, value, at)
+
+        return together(entries(given, at, again, operator))
 
     def element(self, path: str | None, given: object, at: str, base: str) -> Node:
         """What is asked of one element of an array."""
-        entries = checked_dict(given, at)
-        if holds_operators(entries):
-            return Element(path, self.condition(None, entries, at, base), fields=False)
-        return Element(path, self.filter(entries, at, f"{base}."), fields=True)
+        if holds_operators(checked_dict(given, at)):
+            return Element(path, self.condition(None, given, at, base), fields=False)
+        return Element(path, self.filter(given, at, f"{base}."), fields=True)
 
 
 def checked_dict(given: object, at: str) -> dict[str, Any]:
@@ -148,9 +136,9 @@ def has_operators(given: dict[Any, Any], at: str) -> bool:
     return any(operators)
 
 
-def holds_operators(entries: dict[str, Any]) -> bool:
+def holds_operators(given: dict[str, Any]) -> bool:
     """Whether what `$elemMatch` holds asks something of an element, not of fields inside it."""
-    inside: list[object] = [entries]
+    inside: list[object] = [given]
     for _ in range(2 * MAX_METADATA_DEPTH):
         following: list[object] = []
         for part in inside:
@@ -162,6 +150,22 @@ def holds_operators(entries: dict[str, Any]) -> bool:
                 following.extend(value if isinstance(value, (list, tuple)) else [value])
         inside = following
     return False
+
+
+def entries(
+    given: dict[str, Any],
+    at: str,
+    again: Callable[[object, str], Node],
+    single: Callable[[str, object, str], Node],
+) -> list[Node]:
+    """What each entry of a dict asks for: `again` parses what one of `LOGIC` holds, `single`
+    another entry.
+    """
+    places = ((key, value, f"{at}[{key!r}]") for key, value in given.items())
+    return [
+        logic(key, value, place, again) if key in LOGIC else single(key, value, place)
+        for key, value, place in places
+    ]
 
 
 def logic(key: str, given: object, at: str, nested: Callable[[object, str], Node]) -> Node:
@@ -203,8 +207,8 @@ def operand(given: object, at: str) -> Any:
     if isinstance(given, (list, tuple)):
         return [operand(each, f"{at}[{i}]") for i, each in enumerate(given)]
     if isinstance(given, dict):
-        entries = checked_dict(given, at)
-        return {key: operand(each, f"{at}[{key!r}]") for key, each in entries.items()}
+        named = checked_dict(given, at).items()
+        return {key: operand(each, f"{at}[{key!r}]") for key, each in named}
     raise malformed(at, f"must be a JSON value or a datetime, not {type(given).__name__}")
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyborg_embedded.batch import check_count
-from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.filters import check_field, parse
 from cyborg_embedded.ordering import by_column, by_items
 from cyborg_embedded.results import ITEM_FIELDS, check_include, describe_rows
@@ -53,17 +52,15 @@ def items_matching(
 ) -> list[Item]:
     """See `EncryptedIndex.query_metadata`."""
     wanted = check_include(include, ITEM_FIELDS)
-    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or offset < 0:
-        message = "offset must be a whole number of at least 0"
-        raise InvalidInputError(message)
+    first = check_count(offset, "offset", least=0)
     most = None if top_k is None else check_count(top_k, "top_k")
     node = parse(filters, session.hidden)
     if order_by is not None:
         check_field(order_by, "order_by", session.hidden)
     with session.read() as (state, view):
         rows = matching(session, view, state, node)
-        last = len(rows) if most is None else min(len(rows), int(offset) + most)
-        if order_by is not None and offset < last:
+        last = len(rows) if most is None else min(len(rows), first + most)
+        if order_by is not None and first < last:
             columns = session.columns.get(view, state)
             metadata_of = partial(metadata, view, session.items)
             column = columns.by_path.get(order_by)
@@ -73,7 +70,7 @@ def items_matching(
                 rows = by_column(
                     column, rows, order_by, metadata_of, ascending=bool(ascending), first=last
                 )
-        chosen = rows[int(offset) : last].tolist()
+        chosen = rows[first:last].tolist()
         return list[Any](describe_rows(view, state, session.items, chosen, wanted))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.graph import Graph
+from cyborg_embedded.growing import with_room
 from cyborg_embedded.navigation import SavedGraph, stream_codes
 from cyborg_embedded.vectors import stream_vectors
 
@@ -238,15 +239,6 @@ def behind(rows: Rows, distances: Floats, out: Alive) -> tuple[Rows, Floats]:
         np.take_along_axis(np.where(out, -1, rows), order, 1),
         np.take_along_axis(distances, order, 1),
     )
-
-
-def with_room(rest: Codes, rows: int) -> Codes:
-    """The codes, with room for so many rows, or a quarter more."""
-    if len(rest) >= rows:
-        return rest
-    grown = np.zeros((rows + rows // 4, rest.shape[1]), np.int8)
-    grown[: len(rest)] = rest
-    return grown
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:

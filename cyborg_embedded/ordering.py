@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cyborg_embedded.column import FALSE_CODE, Column
+from cyborg_embedded.column import FALSE_CODE, TEXT_KEPT, Column
 from cyborg_embedded.predicates import comparable, is_number, reached
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def by_column(
         rows, keys = rows[kept], keys[kept]
     order = keys.argsort(kind="stable")
     rows, keys = rows[order], keys[order]
-    for start, stop in alike(column, keys, ascending=ascending):
+    for start, stop in alike(column, keys):
         rows[start:stop] = by_items(
             rows[start:stop], path, metadata_of, ascending=ascending, first=stop - start
         )
@@ -68,15 +68,18 @@ def keys_of(column: Column, rows: Rows, *, ascending: bool) -> Rows:
     return keys[rows]
 
 
-def alike(column: Column, keys: Rows, *, ascending: bool) -> list[tuple[int, int]]:
-    """Runs of ascending keys that stand for texts of which only the beginning is known."""
-    found = []
-    for place in column.long:
-        key = (column.first_text + place) * (1 if ascending else -1)
-        start, stop = (int(keys.searchsorted(key, side=side)) for side in ("left", "right"))
-        if stop - start > 1:
-            found.append((start, stop))
-    return found
+def alike(column: Column, keys: Rows) -> list[tuple[int, int]]:
+    """Runs of equal keys that stand for texts of which only the beginning is known."""
+    edges = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1, append=keys[-1:] + 1))
+    many = np.flatnonzero(np.diff(edges) > 1).tolist()
+    runs = [(int(edges[place]), int(edges[place + 1])) for place in many]
+    return [run for run in runs if goes_on(column, abs(int(keys[run[0]])))]
+
+
+def goes_on(column: Column, code: int) -> bool:
+    """Whether a code stands for texts of which only the beginning is known."""
+    in_texts = column.first_text <= code < column.total
+    return in_texts and len(column.texts[code - column.first_text]) > TEXT_KEPT
 
 
 def by_items(

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from cyborg_embedded.errors import InvalidInputError
-from cyborg_embedded.items import Payload
+from cyborg_embedded.errors import IntegrityError, InvalidInputError
+from cyborg_embedded.items import ROWS_PER_PAGE, Payload
 from cyborg_embedded.jsonvalues import deeper_than, milliseconds
 from cyborg_embedded.model import (
     MAX_CONTENTS_BYTES,
@@ -17,10 +17,11 @@ from cyborg_embedded.model import (
     MAX_METADATA_DEPTH,
 )
 
-__all__ = ["encode_ids", "encode_payloads"]
+__all__ = ["damaged_item", "decode_metadata", "encode_ids", "encode_payloads"]
 
 json_encoder = msgspec.json.Encoder()
 json_decoder = msgspec.json.Decoder()
+metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_payloads(metadata: list[Any], contents: list[Any]) -> list[Payload]:
@@ -140,6 +141,20 @@ def encode_object(metadata: object, position: int) -> bytes:
         message = f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels"
         raise InvalidInputError(message, item=position)
     return encoded
+
+
+def decode_metadata(encoded: bytes, row: int) -> dict[str, Any] | None:
+    """The metadata of a row, None where it has none. Raises `IntegrityError`."""
+    try:
+        return metadata_decoder.decode(encoded) if encoded else None
+    except ValueError:
+        raise damaged_item(row) from None
+
+
+def damaged_item(row: int) -> IntegrityError:
+    """The error for an item that is authentic and yet none."""
+    message = "the item of a row is not what it should be"
+    return IntegrityError(message, kind="ITEMS", number=row // ROWS_PER_PAGE)
 
 
 def not_json(position: int) -> InvalidInputError:

@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cyborg_embedded.effort import effort_for
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -152,9 +154,8 @@ def graph_width(case: Case) -> int:
         return case.ef
     share = max(case.matching, 1) / max(1, case.live)
     width = WIDTH * max(1.0, case.k / 10)
-    if case.recall is not None and case.efforts:
-        reached = [effort for effort, recall in case.efforts if recall >= 10_000 * case.recall]
-        width = max(width, (reached or [2 * case.efforts[-1][0]])[0])
+    if case.recall is not None:
+        width = max(width, effort_for(case.efforts, case.recall, case.k) or 0)
     return math.ceil(width / share)
 
 

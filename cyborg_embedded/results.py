@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import msgspec
 import numpy as np
 
-from cyborg_embedded.errors import IntegrityError, InvalidInputError
-from cyborg_embedded.items import ROWS_PER_PAGE
+from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.model import FORMAT_VERSION
+from cyborg_embedded.payloads import damaged_item, decode_metadata
 from cyborg_embedded.schema import described
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ __all__ = [
 ]
 
 ITEM_FIELDS = frozenset({"vector", "metadata", "contents"})
-
-metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class Item(TypedDict, total=False):
@@ -123,16 +120,14 @@ def describe_rows(
     results: list[Result] = [{"id": item_id} for item_id in items.ids(view, rows)]
     for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
-        try:
-            if metadata:
-                given = payload.metadata
-                result["metadata"] = metadata_decoder.decode(given) if given else None
-            if contents:
-                held = payload.contents
+        if metadata:
+            result["metadata"] = decode_metadata(payload.metadata, row)
+        if contents:
+            held = payload.contents
+            try:
                 result["contents"] = held if held is None or not payload.is_text else held.decode()
-        except ValueError:
-            message = "the item of a row is not what it should be"
-            raise IntegrityError(message, kind="ITEMS", number=row // ROWS_PER_PAGE) from None
+            except UnicodeDecodeError:
+                raise damaged_item(row) from None
     if "vector" in include and state.pool is not None and len(rows):
         vectors = state.pool.rows(view, np.array(rows))
         for result, vector in zip(results, vectors, strict=True):

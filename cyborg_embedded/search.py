@@ -23,7 +23,7 @@ from cyborg_embedded.distance import candidates, exact, prepare
 from cyborg_embedded.effort import effort_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -43,9 +43,9 @@ __all__ = [
     "NO_ROW",
     "SCAN_CELLS",
     "WALKED_AT_ONCE",
-    "best",
     "cores",
     "effort_of",
+    "in_order",
     "nearest",
     "rank",
     "relied_on",
@@ -87,19 +87,37 @@ def nearest(
     navigator = state.navigator.get(view, state)
     if navigator is not None and not relied_on(navigator, k, recall):
         navigator = None
-    if navigator is not None and recall is not None:
+    if navigator is not None:
         beam = effort_of(navigator, k, beam, recall)
-    answers = []
-    for block, walked in walks(navigator, state, prepared, k, beam):
-        found = find(state, view, pool, block, walked, k)
-        distances = rank(view, pool, block, found, state.root.metric)
-        answers.append(best(found, distances, k, ids_of))
+    blocks = (
+        (block, find(state, view, pool, block, walked, k))
+        for block, walked in walks(navigator, state, prepared, k, beam)
+    )
+    answer = in_order(state, view, pool, ids_of, blocks, k)
     if prepared is not queries:
         pool.wipe(prepared)
+    return answer
+
+
+def in_order(
+    state: State,
+    view: ReadView,
+    pool: Pool,
+    ids_of: IdsOf,
+    blocks: Iterable[tuple[Floats, Rows]],
+    k: int,
+) -> tuple[Rows, Floats]:
+    """The k nearest of the candidates of each query, nearest first, ties by id, and their
+    distances, both (m, k). `blocks` are prepared queries with candidates (m, c).
+    """
+    answers = []
+    for block, found in blocks:
+        distances = rank(view, pool, block, found, state.root.metric)
+        answers.append(best(found, distances, k, ids_of))
     if len(answers) == 1:
         return answers[0]
-    rows, in_order = zip(*answers, strict=True)
-    return np.concatenate(rows), np.concatenate(in_order)
+    rows, distances_in_order = zip(*answers, strict=True)
+    return np.concatenate(rows), np.concatenate(distances_in_order)
 
 
 def effort_of(navigator: Navigator, k: int, beam: int | None, recall: float | None) -> int | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
 
-from cyborg_embedded.errors import IntegrityError
-from cyborg_embedded.items import ROWS_PER_PAGE
 from cyborg_embedded.masks import masks
+from cyborg_embedded.payloads import decode_metadata
 from cyborg_embedded.predicates import EVERYTHING, satisfies
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from cyborg_embedded.state import State
 
 __all__ = ["Selection", "select"]
-
-metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class Selection(NamedTuple):
@@ -52,9 +48,5 @@ def select(session: Session, view: ReadView, state: State, node: Node) -> Select
 
 def metadata(view: ReadView, items: ItemCache, row: int) -> dict[str, Any]:
     """The metadata of a row, empty where it has none. Raises `IntegrityError`."""
-    encoded = items.payload(view, row, metadata=True, contents=False).metadata
-    try:
-        return metadata_decoder.decode(encoded or b"{}")
-    except ValueError:
-        message = "the metadata of a row is not what it should be"
-        raise IntegrityError(message, kind="ITEMS", number=row // ROWS_PER_PAGE) from None
+    payload = items.payload(view, row, metadata=True, contents=False)
+    return decode_metadata(payload.metadata, row) or {}

@@ -20,6 +20,7 @@ LAYERS = {
         "effort",
         "fields",
         "filecheck",
+        "growing",
         "jsonvalues",
         "keys",
         "lockfiles",
