@@ -47,7 +47,7 @@ TagMismatchError = InvalidTag
 """What opening raises when key, nonce, ciphertext, tag and AAD do not belong together."""
 
 
-def derive(key: bytes, first_half: bytes) -> AESGCM:
+def derive(key: bytes | bytearray, first_half: bytes) -> AESGCM:
     """The AES-256-GCM key for one first half of a nonce (12 bytes)."""
     halves = []
     for counter in (b"\x00\x01X\x00", b"\x00\x02X\x00"):
@@ -65,7 +65,9 @@ def flat(data: Buffer) -> memoryview:
 class Sealer:
     """Seals messages under one randomly drawn first half. One thread, one transaction attempt."""
 
-    def __init__(self, key: bytes, *, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self, key: bytes | bytearray, *, random: Callable[[int], bytes] = os.urandom
+    ) -> None:
         self._key = key
         self._random = random
         self._draw()
@@ -90,9 +92,13 @@ class Sealer:
 class Opener:
     """Opens messages under one key. Safe to use from several threads at once."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes | bytearray) -> None:
         self._key = key
         self._derived: dict[bytes, AESGCM] = {}
+
+    def forget(self) -> None:
+        """Drop the derived keys. The key itself is the caller's to wipe."""
+        self._derived.clear()
 
     def _aead(self, first_half: bytes) -> AESGCM:
         aead = self._derived.get(first_half)

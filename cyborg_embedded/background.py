@@ -16,13 +16,13 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from cyborg_embedded.errors import ClosedError, LockedError
+from cyborg_embedded.errors import ClosedError, KeyManagerError, LockedError
 from cyborg_embedded.indexer import Job, StoppedError, is_due, optimize
 from cyborg_embedded.saving import columns_are_due, save_if_it_pays
 from cyborg_embedded.search import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cyborg_embedded.model import IndexingMode
     from cyborg_embedded.session import Session
@@ -48,6 +48,7 @@ class Indexing:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self._paused = False
         self._written = 0.0
         self._error: BaseException | None = None
         self._job = Job(1, self._is_stopped)
@@ -103,6 +104,21 @@ class Indexing:
         finally:
             self._working.release()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """A with block in which nothing is brought into the graph by anybody.
+
+        What was under way is broken off; it is looked at again afterwards.
+        """
+        self._paused = True
+        try:
+            with self._working:
+                self._paused = False
+                yield
+        finally:
+            self._paused = False
+            self.look()
+
     def stop(self) -> None:
         """Stop the thread, and wait until it has stopped: it looks for this every few rows."""
         self.forsake()
@@ -124,11 +140,11 @@ class Indexing:
         LIVING.discard(self)
         if self.mode != "manual" and self._pid == os.getpid() and not self._session.closed:
             # A graph that is not saved is made again. ClosedError: the file has gone already.
-            with contextlib.suppress(LockedError, ClosedError):
+            with contextlib.suppress(LockedError, ClosedError, KeyManagerError):
                 save_if_it_pays(self._session)
 
     def _is_stopped(self) -> bool:
-        return self._stopped
+        return self._stopped or self._paused
 
     def _noting(
         self, report: Callable[[int, int], None] | None = None
@@ -162,10 +178,10 @@ class Indexing:
             self._await_pause()
             try:
                 self._run(max(1, cores() - 1))
-            except (StoppedError, ClosedError):
+            except ClosedError:
                 return
-            except LockedError:
-                # Somebody is writing for long: what is not saved now is saved later.
+            except (StoppedError, LockedError, KeyManagerError):
+                # Somebody is writing for long, or the key is not to be had: later, then.
                 continue
             except BaseException as error:  # noqa: BLE001 - it is raised by the next call
                 self._error = error

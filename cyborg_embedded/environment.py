@@ -94,8 +94,8 @@ class WriteTransaction(ReadTransaction):
 class Environment:
     """One open file. Within a process only one of these may exist for a file (registry.py)."""
 
-    def __init__(self, path: str, *, create: bool = False) -> None:
-        """Open the file at `path`, or make a new, empty one.
+    def __init__(self, path: str, *, create: bool = False, empty: bool = False) -> None:
+        """Open the file at `path`, or make a new one, or begin one that is there and `empty`.
 
         Raises `FileNotFoundError`, `FormatError` (not LMDB, or truncated).
         """
@@ -105,10 +105,11 @@ class Environment:
         self._writer_thread = threading.Lock()
         self._writer_file = FileLock(path + WRITER_SUFFIX, create=True)
         self._lmdb: lmdb.Environment | None = None
+        self._closed_because = ""
         with translated():
             if create:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            else:
+            elif not empty:
                 check_length(path)
             self._lmdb = self._open_lmdb()
             self.inode = self._identity()
@@ -118,9 +119,10 @@ class Environment:
         """Whether it was opened by another process, of which this one is a fork."""
         return self._pid != os.getpid()
 
-    def close(self) -> None:
+    def close(self, reason: str = "the index is closed") -> None:
         """Close the file once all transactions have ended. Calls from then on: `ClosedError`."""
         with self.gate.exclusive():
+            self._closed_because = reason
             self._close()
 
     def abandon(self) -> None:
@@ -165,8 +167,7 @@ class Environment:
             message = "this handle was opened before fork(); open the index again in this process"
             raise ClosedError(message)
         if self._lmdb is None:
-            message = "the index is closed"
-            raise ClosedError(message)
+            raise ClosedError(self._closed_because)
         return self._lmdb
 
     def read(self) -> ReadTransaction:

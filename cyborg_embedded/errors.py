@@ -73,7 +73,17 @@ class WrongKeyError(CyborgError, PermissionError):
 
 
 class KeyManagerError(CyborgError, RuntimeError):
-    """A key manager refused, failed, or could not be reached."""
+    """A key manager refused, failed, or could not be reached.
+
+    `refused` is True where it was reached and said no, and trying again is of no use until somebody
+    grants access or gives another secret; False where it could not be reached, or failed. `slot` is
+    its name in the registry of the client, where that is known.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False, slot: str | None = None) -> None:
+        super().__init__(message if slot is None else f"key manager {slot!r}: {message}")
+        self.refused = refused
+        self.slot = slot
 
 
 class IntegrityError(CyborgError, OSError):

@@ -2,7 +2,8 @@
 
 An index appears by a rename, once it is whole, and goes by an unlink; both while holding the
 folder's lock, so that two processes cannot make two indexes of one name. What a crash leaves
-behind is a file with a temporary name, which is never listed and goes with the next creation.
+behind is a file with a temporary name, which is never listed and goes with the next creation. A
+file that is to take the place of an index is made under such a name too, and is locked meanwhile.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ import secrets
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.environment import translated
-from cyborg_embedded.errors import IndexExistsError, IndexNotFoundError, InvalidInputError
-from cyborg_embedded.lockfiles import remove_files, remove_lock_files
+from cyborg_embedded.errors import (
+    IndexExistsError,
+    IndexNotFoundError,
+    InvalidInputError,
+    LockedError,
+)
+from cyborg_embedded.lockfiles import remove_files, remove_lmdb_lock_file, remove_lock_files
 from cyborg_embedded.locks import FileLock
 from cyborg_embedded.names import EXTENSION, check_name, file_name, fold, name_of_file
 
@@ -60,6 +66,13 @@ class Folder:
         message = f"there is no index named {name!r}"
         raise IndexNotFoundError(message)
 
+    def check_free(self, name: object) -> None:
+        """See that no index has this name. Raises `InvalidInputError`, `IndexExistsError`."""
+        checked = check_name(name)
+        if fold(checked) in map(fold, self.names()):
+            message = f"there is already an index named {checked!r} (case does not matter)"
+            raise IndexExistsError(message)
+
     @contextlib.contextmanager
     def creating(self, name: object, *, timeout: float) -> Iterator[str]:
         """A path at which to make the file of a new index; it gets its name when the block ends.
@@ -69,10 +82,8 @@ class Folder:
         checked = check_name(name)
         with self.changing(timeout=timeout):
             self._clear()
-            if fold(checked) in map(fold, self.names()):
-                message = f"there is already an index named {checked!r} (case does not matter)"
-                raise IndexExistsError(message)
-            temporary = os.path.join(self.path, TEMPORARY + secrets.token_hex(8) + EXTENSION)
+            self.check_free(checked)
+            temporary = self._temporary()
             final = os.path.join(self.path, file_name(checked))
             try:
                 yield temporary
@@ -82,6 +93,36 @@ class Folder:
                 self._sync()
             finally:
                 remove_files(temporary)
+
+    @contextlib.contextmanager
+    def rewriting(self, *, timeout: float) -> Iterator[str]:
+        """A path at which to make a file that is to take the place of another, by `replace`.
+
+        It goes with the block, if it is still there then. Raises `LockedError`, `ReadOnlyError`,
+        `FileExistsError`.
+        """
+        with self.changing(timeout=timeout):
+            self._clear()
+            temporary = self._temporary()
+            with translated():
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            presence = FileLock(temporary, create=False)
+            presence.acquire(exclusive=False, timeout=timeout)
+        try:
+            yield temporary
+        finally:
+            presence.release()
+            remove_files(temporary)
+
+    def replace(self, temporary: str, path: str) -> None:
+        """Let a whole file take the place of the index at `path`, which nobody has open.
+
+        The caller is inside `changing`.
+        """
+        # LMDB would believe its old lock file, and read the older of two commits.
+        remove_lmdb_lock_file(path)
+        os.replace(temporary, path)
+        self._sync()
 
     @contextlib.contextmanager
     def changing(self, *, timeout: float) -> Iterator[None]:
@@ -97,10 +138,26 @@ class Folder:
             self._sync()
 
     def _clear(self) -> None:
-        """Remove what a creation that was killed has left."""
+        """Remove what a creation or a rewriting that was killed has left."""
         for file in os.listdir(self.path):
-            if file.startswith(TEMPORARY):
+            if file.startswith(TEMPORARY) and file.endswith(EXTENSION):
+                path = os.path.join(self.path, file)
+                lock = FileLock(path, create=False)
+                # Whoever rewrites an index now holds a lock on its file.
+                with contextlib.suppress(LockedError, FileNotFoundError):
+                    lock.acquire(exclusive=True, timeout=0)
+                    remove_files(path)
+                lock.release()
+        for file in os.listdir(self.path):
+            name, extension, _ = file.partition(EXTENSION)
+            if file.startswith(TEMPORARY) and not self._exists(name + extension):
                 os.unlink(os.path.join(self.path, file))
+
+    def _exists(self, file: str) -> bool:
+        return os.path.lexists(os.path.join(self.path, file))
+
+    def _temporary(self) -> str:
+        return os.path.join(self.path, TEMPORARY + secrets.token_hex(8) + EXTENSION)
 
     def _sync(self) -> None:
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)

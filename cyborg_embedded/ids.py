@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
     Entries = NDArray[np.void]
 
-__all__ = ["ABSENT", "Blinded", "IdCache", "IdTable", "record_ids"]
+__all__ = ["ABSENT", "Blinded", "IdCache", "IdTable", "record_all_ids", "record_ids"]
 
 ENTRY = np.dtype([("lead", ">u8"), ("trail", ">u8"), ("row", "<u4")])
 GONE = np.uint32(0xFFFFFFFF)
@@ -173,6 +173,16 @@ def record_ids(view: WriteView, table: IdTable, ids: Blinded, rows: Numbers) -> 
     view.root = msgspec.structs.replace(view.root, ids=IdRecord(old + len(ids), in_order))
 
 
+def record_all_ids(view: WriteView, blinded: bytes) -> None:
+    """Let the ids of rows 0, 1, 2, ..., blinded one after another, lead to them; and no others."""
+    if not blinded:
+        return
+    ids = Blinded.of(blinded)
+    entries = merge((Columns(ids.lead, ids.trail, np.arange(len(ids), dtype=np.uint32)),)).entries()
+    write_entries(view, 0, entries)
+    view.root = msgspec.structs.replace(view.root, ids=IdRecord(len(entries), len(entries)))
+
+
 def write_entries(view: WriteView, first: int, entries: Entries) -> None:
     """Write entries from number `first`, the first of a page, on; what was there goes."""
     per_page = entries_per_page(view.page_size)
@@ -214,6 +224,11 @@ class IdCache:
                 self._table = self._load(view, tags, record)
                 self._tags, self._count = tags, record
             return self._table
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._tags, self._count, self._table = b"", IdRecord(), EMPTY
 
     def _load(self, view: ReadView, tags: bytes, record: IdRecord) -> IdTable:
         per_page = entries_per_page(view.page_size)

@@ -17,15 +17,18 @@ from cyborg_embedded.batch import (
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.listing import delete_matching
 from cyborg_embedded.reads import Reads
+from cyborg_embedded.rekeying import compact, rekey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import ArrayLike
     from typing_extensions import Self
 
     from cyborg_embedded.background import Indexing
+    from cyborg_embedded.home import Home
+    from cyborg_embedded.lease import Lease
     from cyborg_embedded.session import Session
 
 __all__ = ["EncryptedIndex"]
@@ -36,14 +39,21 @@ class EncryptedIndex(Reads):
 
     Made by `Client.create_index` and `Client.load_index`; a context manager. Threads may share it.
     Every call sees the newest commit of any thread or process. After `close`, and in a forked
-    child, every call is a `ClosedError`. Beside the errors that each method names, any may raise
-    `IntegrityError` or `RollbackError` where the file is not what was written.
+    child, every call is a `ClosedError`; while its key manager refuses, or has not been reached for
+    too long, every call is a `KeyManagerError`. Beside the errors that each method names, any may
+    raise `IntegrityError` or `RollbackError` where the file is not what was written.
     """
 
-    def __init__(self, name: str, session: Session, indexing: Indexing) -> None:
-        super().__init__(name, session, indexing)
-        # An index that is dropped without being closed takes its thread along.
+    def __init__(
+        self, home: Home, session: Session, indexing: Indexing, lease: Lease | None
+    ) -> None:
+        super().__init__(home.name, session, indexing)
+        self._home = home
+        self._lease = lease
+        # An index that is dropped without being closed takes its threads along.
         weakref.finalize(self, indexing.forsake).atexit = False
+        if lease is not None:
+            weakref.finalize(self, lease.stop).atexit = False
 
     @overload
     def upsert(self, items: Iterable[Mapping[str, Any]], /) -> None: ...
@@ -144,11 +154,50 @@ class EncryptedIndex(Reads):
         _ = self._session.store  # not of a closed handle
         return "training" if self._indexing.busy else "idle"
 
+    def rekey(
+        self,
+        new_key: bytes | bytearray | str | None = None,
+        *,
+        drop_managers: Collection[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Seal everything anew under another index key, in a new file that takes the place of this
+        one: from then on the old key opens nothing that is written.
+
+        Where the application supplies the key, `new_key` is the new one (32 bytes, or 64 hex
+        characters). An index under key managers gets a key made here, and every manager of it holds
+        that, or nothing is changed; those in `drop_managers` (slots) are not asked, and lose it.
+
+        Threads go on reading through this handle meanwhile, writers wait; other handles of this
+        process are closed, and no other process may have the index open. Deleted items are not
+        written again, nor is free space. It takes about as long as copying the file, and as much
+        room beside it. Killed at any moment, it leaves the index under the old key or under the
+        new one, whole. `progress` is called with the numbers of items done and to do.
+
+        Raises `KeyRequiredError`, `InvalidInputError`, `KeyManagerError`, `LockedError`,
+        `ReadOnlyError`, `StorageFullError`.
+        """
+        self._indexing.raise_failure()
+        report = progress or (lambda _done, _total: None)
+        rekey(self._session, self._indexing, self._home, new_key, drop_managers, report)
+
+    def compact(self, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write the index anew without deleted items and free space, in a new file that takes the
+        place of this one. The key stays. All else is as in `rekey`.
+
+        Raises `LockedError`, `ReadOnlyError`, `StorageFullError`.
+        """
+        self._indexing.raise_failure()
+        report = progress or (lambda _done, _total: None)
+        compact(self._session, self._indexing, self._home, report)
+
     def close(self) -> None:
         """Close the index: forget its keys and what was decrypted. Closing again does nothing.
 
         A graph that has grown much since it was saved is saved first.
         """
+        if self._lease is not None:
+            self._lease.stop()
         try:
             self._indexing.close()
         finally:

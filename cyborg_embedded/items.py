@@ -26,14 +26,17 @@ from cyborg_embedded.model import MAX_CONTENTS_BYTES, MAX_METADATA_BYTES, PageKi
 from cyborg_embedded.padding import pad
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cyborg_embedded.pages import ReadView, WriteView
+
+    OpenPage = Callable[[int], "ItemPage"]
 
 __all__ = [
     "ROWS_PER_PAGE",
     "ItemPage",
     "Payload",
+    "append_copied",
     "drop_overflow",
     "write_items",
 ]
@@ -126,6 +129,32 @@ def write_items(view: WriteView, rows: int, payloads: Mapping[int, Payload]) -> 
         view.seal(PageKind.ITEMS, page, builder.plaintext())
 
 
+def append_copied(
+    view: WriteView, rows: int, source: ReadView, copied: Sequence[int], open_page: OpenPage
+) -> None:
+    """Write the items of some rows of another index, ascending, as rows `rows` and following.
+
+    `rows` is the first row of a page.
+    """
+    for start in range(0, len(copied), ROWS_PER_PAGE):
+        members = copied[start : start + ROWS_PER_PAGE]
+        number, rest = divmod(members[0], ROWS_PER_PAGE)
+        page = open_page(number)
+        plaintext = page.whole() if not rest and len(members) == page.count else None
+        if plaintext is None or members[-1] - members[0] + 1 != len(members):
+            builder = PageBuilder()
+            for place, row in enumerate(members, rows + start):
+                number, slot = divmod(row, ROWS_PER_PAGE)
+                page = open_page(number)
+                record = page.record(slot)
+                if record[0] & (METADATA_APART | CONTENTS_APART):
+                    builder.add(view, place, page.payload(source, slot))
+                else:
+                    builder.keep(record)
+            plaintext = builder.plaintext()
+        view.seal(PageKind.ITEMS, (rows + start) // ROWS_PER_PAGE, plaintext)
+
+
 def drop_overflow(view: WriteView, row: int, record: bytes) -> None:
     """Remove the METADATA and CONTENTS pages of a row that is deleted or rewritten."""
     if record[0] & METADATA_APART:
@@ -178,6 +207,16 @@ class ItemPage:
         if end - start < FIXED.size:
             raise self._malformed()
         return start, end
+
+    def whole(self) -> bytes | None:
+        """The plaintext, if it holds everything that its items have; None if some is apart."""
+        data = self._data
+        for start in self._offsets[:-1]:
+            if start >= len(data):
+                raise self._malformed()
+            if data[start] & (METADATA_APART | CONTENTS_APART):
+                return None
+        return data
 
     def payload(
         self, view: ReadView, slot: int, *, metadata: bool = True, contents: bool = True

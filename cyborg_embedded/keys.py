@@ -9,10 +9,14 @@ The salt is random for each index, so one index key used for two indexes gives u
 The verifier is the output of a one-way function of a sibling of the working keys: it tells a right
 key from a wrong one and nothing else. It does allow guessing at the speed of SHA-256, which is
 why an index key has to be random and is never a password.
+
+Keys are held in `bytearray`s, and overwritten when they are no longer needed. docs/SECURITY.md says
+how far that goes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import secrets
 from dataclasses import dataclass
@@ -20,13 +24,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.hmac import HMAC
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from cyborg_embedded.errors import InvalidInputError, KeyRequiredError, WrongKeyError
 from cyborg_embedded.model import KEY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "BLINDED_BYTES",
@@ -37,6 +41,8 @@ __all__ = [
     "parse_index_key",
     "sha256",
     "unlock",
+    "wipe",
+    "wiped",
 ]
 
 BLINDED_BYTES = 16
@@ -48,18 +54,41 @@ HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 class DerivedKeys:
     """The working keys of one index. Never printed, never written."""
 
-    pages: bytes
-    ids: bytes
+    pages: bytearray
+    ids: bytearray
     verifier: bytes
 
+    def copy(self) -> DerivedKeys:
+        """The same keys in memory of their own."""
+        return DerivedKeys(bytearray(self.pages), bytearray(self.ids), self.verifier)
 
-def generate_index_key() -> bytes:
+    def wipe(self) -> None:
+        """Overwrite them. Whoever still uses them afterwards uses keys of zeros."""
+        wipe(self.pages)
+        wipe(self.ids)
+
+
+def wipe(key: bytearray) -> None:
+    """Overwrite a key with zeros."""
+    key[:] = bytes(len(key))
+
+
+@contextlib.contextmanager
+def wiped(key: bytearray) -> Iterator[bytearray]:
+    """A key for the length of a with block; overwritten when it ends."""
+    try:
+        yield key
+    finally:
+        wipe(key)
+
+
+def generate_index_key() -> bytearray:
     """32 bytes from the operating system's random number generator."""
-    return secrets.token_bytes(KEY_BYTES)
+    return bytearray(secrets.token_bytes(KEY_BYTES))
 
 
-def parse_index_key(index_key: object) -> bytes:
-    """The 32 bytes of an index key given as `bytes`, `bytearray` or 64 hex characters.
+def parse_index_key(index_key: object) -> bytearray:
+    """The 32 bytes of an index key given as `bytes`, `bytearray` or 64 hex characters: a copy.
 
     Raises `KeyRequiredError` for None, `InvalidInputError` for anything else that is not a key.
     """
@@ -70,58 +99,56 @@ def parse_index_key(index_key: object) -> bytes:
         if len(index_key) != 2 * KEY_BYTES or not HEX_DIGITS.issuperset(index_key):
             message = f"index_key given as text must be exactly {2 * KEY_BYTES} hex characters"
             raise InvalidInputError(message)
-        return bytes.fromhex(index_key)
+        return bytearray.fromhex(index_key)
     if isinstance(index_key, (bytes, bytearray)):
         if len(index_key) != KEY_BYTES:
             message = f"index_key must be exactly {KEY_BYTES} bytes, not {len(index_key)}"
             raise InvalidInputError(message)
-        return bytes(index_key)
+        return bytearray(index_key)
     message = f"index_key must be bytes, bytearray or str, not {type(index_key).__name__}"
     raise InvalidInputError(message)
 
 
-def sha256(data: bytes) -> bytes:
+def sha256(data: bytes | bytearray) -> bytes:
     """SHA-256 (FIPS 180-4), 32 bytes."""
     digest = Hash(SHA256())
     digest.update(data)
     return digest.finalize()
 
 
-def extract(salt: bytes, index_key: bytes) -> bytes:
-    """HKDF-Extract (RFC 5869, 2.2): HMAC-SHA-256 keyed with the salt."""
-    mac = HMAC(salt, SHA256())
-    mac.update(index_key)
-    return mac.finalize()
+def hkdf(index_key: bytes | bytearray, salt: bytes, label: bytes) -> bytearray:
+    """HKDF-SHA-256 (RFC 5869) to 32 bytes under this format's info string for `label`.
+
+    Extracting again for each label keeps the PRK out of Python's memory.
+    """
+    key = bytearray(KEY_BYTES)
+    HKDF(SHA256(), KEY_BYTES, salt, INFO + label).derive_into(index_key, key)
+    return key
 
 
-def expand(prk: bytes, label: bytes) -> bytes:
-    """HKDF-Expand (RFC 5869, 2.3) to 32 bytes under this format's info string for `label`."""
-    return HKDFExpand(SHA256(), KEY_BYTES, INFO + label).derive(prk)
-
-
-def derive_keys(index_key: bytes, salt: bytes) -> DerivedKeys:
+def derive_keys(index_key: bytes | bytearray, salt: bytes) -> DerivedKeys:
     """The working keys and the verifier of an index with this salt."""
-    prk = extract(salt, index_key)
     return DerivedKeys(
-        pages=expand(prk, b"pages"),
-        ids=expand(prk, b"ids"),
-        verifier=sha256(expand(prk, b"verifier")),
+        pages=hkdf(index_key, salt, b"pages"),
+        ids=hkdf(index_key, salt, b"ids"),
+        verifier=sha256(hkdf(index_key, salt, b"verifier")),
     )
 
 
-def unlock(index_key: bytes, salt: bytes, verifier: bytes) -> DerivedKeys:
+def unlock(index_key: bytes | bytearray, salt: bytes, verifier: bytes) -> DerivedKeys:
     """The working keys, once the verifier (compared in constant time) says that the key is right.
 
     Raises `WrongKeyError`.
     """
     keys = derive_keys(index_key, salt)
     if not hmac.compare_digest(keys.verifier, verifier):
+        keys.wipe()
         message = "the key is not the key of this index"
         raise WrongKeyError(message)
     return keys
 
 
-def blind(key: bytes, ids: Iterable[bytes]) -> bytes:
+def blind(key: bytes | bytearray, ids: Iterable[bytes]) -> bytes:
     """The first 16 bytes of HMAC-SHA-256 of each id, one after another."""
     base = HMAC(key, SHA256())
     blinded = []

@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 
-__all__ = ["LOCK_SUFFIX", "WRITER_SUFFIX", "remove_files", "remove_lock_files"]
+__all__ = [
+    "LOCK_SUFFIX",
+    "WRITER_SUFFIX",
+    "remove_files",
+    "remove_lmdb_lock_file",
+    "remove_lock_files",
+]
 
 LOCK_SUFFIX = "-lock"
 """LMDB's own lock file. Never opened here: closing any descriptor of it would drop LMDB's locks."""
@@ -20,6 +26,12 @@ def remove_files(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     remove_lock_files(path)
+
+
+def remove_lmdb_lock_file(path: str) -> None:
+    """Remove LMDB's lock file of `path`. Nobody may have it open."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + LOCK_SUFFIX)
 
 
 def remove_lock_files(path: str) -> None:

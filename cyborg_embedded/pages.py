@@ -20,6 +20,7 @@ import msgspec
 
 from cyborg_embedded.aead import OVERHEAD, TAG_BYTES, Opener, Sealer, TagMismatchError
 from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.header import HEADER_KEY, encode_header
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.root import (
     Root,
@@ -57,23 +58,23 @@ class PageCipher:
 
     def aad(self, kind: PageKind, number: int) -> bytes:
         """The associated data of a page."""
-        place = self.header.index_id + PAGE_KEY.pack(kind, number)
-        return place + self.header.digest if kind is PageKind.ROOT else place
+        return self.header.index_id + PAGE_KEY.pack(kind, number)
 
-    def seal_root(self, txn: WriteTransaction, sealer: Sealer, root: Root) -> bytes:
-        """Seal and store a root; its tag."""
-        sealed = sealer.seal(encode_root(root), self.aad(PageKind.ROOT, 0))
+    def seal_root(self, txn: WriteTransaction, sealer: Sealer, root: Root, header: Header) -> bytes:
+        """Seal and store a root beside this header; its tag."""
+        sealed = sealer.seal(encode_root(root), self.aad(PageKind.ROOT, 0) + header.digest)
         txn.put(PAGE_KEY.pack(PageKind.ROOT, 0), sealed)
         return bytes(sealed[-TAG_BYTES:])
 
-    def open_root(self, txn: ReadTransaction) -> tuple[Root, bytes]:
-        """The root and its tag. Raises `IntegrityError`."""
+    def open_root(self, txn: ReadTransaction, header: Header) -> tuple[Root, bytes]:
+        """The root that was written beside this header, and its tag. Raises `IntegrityError`."""
         found = txn.get(PAGE_KEY.pack(PageKind.ROOT, 0))
         if found is None or len(found) < OVERHEAD:
             raise missing(PageKind.ROOT, 0)
         tag = bytes(found[-TAG_BYTES:])
+        aad = self.aad(PageKind.ROOT, 0) + header.digest
         try:
-            plaintext = self.opener.open(found, tag, self.aad(PageKind.ROOT, 0))
+            plaintext = self.opener.open(found, tag, aad)
         except TagMismatchError:
             raise damaged(PageKind.ROOT, 0) from None
         return decode_root(plaintext, self.header.page_size), tag
@@ -139,12 +140,15 @@ class ReadView:
 
 
 class WriteView(ReadView):
-    """One attempt at one commit. Change `root` by assigning a new one; `finish` writes it."""
+    """One attempt at one commit. Change `root` and `header` by assigning new ones; `finish` writes
+    them.
+    """
 
     def __init__(self, cipher: PageCipher, txn: WriteTransaction, snapshot: Snapshot) -> None:
         super().__init__(cipher, txn, snapshot)
         self._writable = txn
         self._sealer = Sealer(cipher.keys.pages)
+        self.header = snapshot.header
         self._tags: dict[PageKind, dict[int, bytes]] = {}
         self._counts: dict[PageKind, int] = {}
         self.root = snapshot.root
@@ -195,8 +199,11 @@ class WriteView(ReadView):
 
         Returns the snapshot of the new commit, or the old one where nothing changed.
         """
-        if self.root == self.snapshot.root and not self._counts:
+        kept = self.header == self.snapshot.header
+        if self.root == self.snapshot.root and not self._counts and kept:
             return self.snapshot
+        if not kept:
+            self._writable.put(HEADER_KEY, encode_header(self.header))
         tags = dict(self.snapshot.tags)
         tables = dict(self.root.tables)
         for kind in self._counts:
@@ -206,8 +213,8 @@ class WriteView(ReadView):
         root = msgspec.structs.replace(
             self.root, tables=tables, sequence=self.snapshot.root.sequence + 1
         )
-        tag = self._cipher.seal_root(self._writable, self._sealer, root)
-        return Snapshot(self._writable.id, root, tag, tags)
+        tag = self._cipher.seal_root(self._writable, self._sealer, root, self.header)
+        return Snapshot(self._writable.id, root, tag, tags, self.header)
 
     def _finish_table(self, kind: PageKind) -> tuple[bytes, TableRecord]:
         old, pages = self.snapshot.root.table(kind), self.pages(kind)

@@ -21,15 +21,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.environment import Environment, translated
-from cyborg_embedded.errors import FormatError
+from cyborg_embedded.errors import ClosedError, FormatError, LockedError
 from cyborg_embedded.locks import DESCRIPTORS, FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["acquire", "exclusively", "release"]
+__all__ = ["acquire", "alone", "exclusively", "release"]
 
 Inode = tuple[int, int]
+REPLACED = "the file was deleted or replaced while it was open; open the index again"
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Shared:
     environment: Environment
     presence: FileLock
     users: int
+    alone: bool = False
+    """Whether a thread of this process rewrites it, holding `presence` exclusively."""
 
     def close(self) -> None:
         """Close the file, then the lock that says that it is open."""
@@ -143,21 +146,69 @@ def exclusively(path: str, *, timeout: float) -> Iterator[None]:
     """
     with registry.lock, translated():
         shared = registry.files.get(inode_of(path))
-        presence = FileLock(path, create=False)
-        if shared is not None:
-            # First see that nobody else has it, by trading our own shared lock for the exclusive
-            # one: then a refusal leaves this process's handles as they were.
-            shared.presence.release()
-        try:
+        if shared is None:
+            presence = FileLock(path, create=False)
             presence.acquire(exclusive=True, timeout=timeout)
-        except BaseException:
-            if shared is not None:
-                shared.presence.acquire(exclusive=False, timeout=timeout)
-            raise
+        else:
+            presence = shared.presence
+            make_exclusive(shared, timeout)
         try:
             if shared is not None:
                 del registry.files[shared.environment.inode]
-                shared.environment.close()
+                shared.environment.close(REPLACED)
             yield
         finally:
             presence.release()
+
+
+@contextlib.contextmanager
+def alone(
+    environment: Environment, *, timeout: float
+) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Be the only process that has the file of `environment` open; this one goes on with it.
+
+    The function that it gives closes the file and calls a function that removes or replaces it.
+    Handles of this process are closed with it. Raises `ClosedError`, `LockedError`.
+    """
+    with registry.lock, translated():
+        shared = registry.files.get(environment.inode)
+        if shared is None or shared.environment is not environment:
+            message = "the index is closed"
+            raise ClosedError(message)
+        make_exclusive(shared, timeout)
+        shared.alone = True
+        shared.users += 1  # it stays open until this is over
+
+    def swap(replace: Callable[[], None]) -> None:
+        with registry.lock, translated():
+            del registry.files[environment.inode]
+            environment.close(REPLACED)
+            replace()
+
+    try:
+        yield swap
+    finally:
+        with registry.lock:
+            shared.alone = False
+            shared.presence.release()
+            if registry.files.get(environment.inode) is shared:
+                # Nothing was replaced. Somebody who waited may have deleted the file by now.
+                with contextlib.suppress(FileNotFoundError, LockedError):
+                    shared.presence.acquire(exclusive=False, timeout=timeout)
+        release(environment)
+
+
+def make_exclusive(shared: Shared, timeout: float) -> None:
+    """Trade the shared lock on a file for the exclusive one, to see that nobody else has it.
+
+    A refusal leaves the handles of this process as they were. Raises `LockedError`.
+    """
+    if shared.alone:
+        message = "the index is being rewritten by another thread"
+        raise LockedError(message, pid=os.getpid())
+    shared.presence.release()
+    try:
+        shared.presence.acquire(exclusive=True, timeout=timeout)
+    except BaseException:
+        shared.presence.acquire(exclusive=False, timeout=timeout)
+        raise

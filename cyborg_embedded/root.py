@@ -30,6 +30,8 @@ from cyborg_embedded.model import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cyborg_embedded.header import Header
+
 __all__ = [
     "TABLED",
     "ColumnsRecord",
@@ -185,6 +187,7 @@ class Snapshot:
     root: Root
     root_tag: bytes
     tags: Mapping[PageKind, bytes]
+    header: Header
 
     def pages(self, kind: PageKind) -> int:
         """How many pages of a kind there are."""

@@ -47,7 +47,7 @@ def load_saved_key() -> bytes:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 message = "the saved key can be read by other users; set its mode to 0600"
                 raise InvalidInputError(message)
-            return parse_index_key(file.read(200).strip())
+            return bytes(parse_index_key(file.read(200).strip()))
     except FileNotFoundError:
         message = "no key has been saved; generate_key(save=True) saves one"
         raise KeyRequiredError(message) from None

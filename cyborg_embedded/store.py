@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cyborg_embedded import registry
 from cyborg_embedded.aead import TAG_BYTES, Sealer
 from cyborg_embedded.environment import Environment
-from cyborg_embedded.errors import FormatError, IntegrityError, RollbackError
+from cyborg_embedded.errors import ClosedError, FormatError, IntegrityError, RollbackError
 from cyborg_embedded.header import HEADER_KEY, Header, decode_header, encode_header, new_header
 from cyborg_embedded.keys import DerivedKeys, unlock
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, PageKind
@@ -22,6 +22,7 @@ from cyborg_embedded.root import Root, Snapshot, chunk_number, tags_per_chunk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cyborg_embedded.envelopes import Envelopes
     from cyborg_embedded.environment import ReadTransaction, WriteTransaction
 
 __all__ = ["PageStore"]
@@ -35,37 +36,54 @@ class PageStore:
     def __init__(self, environment: Environment, header: Header, keys: DerivedKeys) -> None:
         self.environment = environment
         self.header = header
+        """As it was when the file was opened; its envelopes may have changed since."""
         self.cipher = PageCipher(header, keys)
+        self._wiped = False
 
     @classmethod
     def create(
-        cls, path: str, index_key: bytes, root: Root, *, page_size: int = DEFAULT_PAGE_SIZE
+        cls,
+        path: str,
+        index_key: bytes | bytearray,
+        root: Root,
+        *,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        index_id: bytes | None = None,
+        envelopes: Envelopes | None = None,
     ) -> None:
         """Make a new index file at `path`, with `root` as its first commit, and close it."""
-        header, keys = new_header(index_key, page_size=page_size)
+        header, keys = new_header(
+            index_key, page_size=page_size, index_id=index_id, envelopes=envelopes
+        )
         environment = Environment(path, create=True)
         try:
-            cipher = PageCipher(header, keys)
-
-            def first_commit(txn: WriteTransaction) -> None:
-                txn.put(HEADER_KEY, encode_header(header))
-                cipher.seal_root(txn, Sealer(keys.pages), root)
-
-            environment.write(first_commit)
+            first_commit(environment, header, keys, root)
         finally:
+            keys.wipe()
             environment.close()
 
     @classmethod
-    def open(cls, path: str, index_key: bytes, *, timeout: float) -> PageStore:
+    def open(cls, path: str, index_key: bytes | bytearray, *, timeout: float) -> PageStore:
         """Open the index file at `path`. The key is checked before any ciphertext is touched.
 
         Raises `WrongKeyError`, `FormatError`, `LockedError`, `FileNotFoundError`.
         """
+
+        def check(header: Header) -> DerivedKeys:
+            return unlock(index_key, header.salt, header.verifier)
+
+        return cls.open_with(path, check, timeout=timeout)
+
+    @classmethod
+    def open_with(
+        cls, path: str, unlocked: Callable[[Header], DerivedKeys], *, timeout: float
+    ) -> PageStore:
+        """`open` with whatever finds the keys for a header. No transaction runs meanwhile."""
         environment = registry.acquire(path, timeout=timeout)
         try:
             with environment.read() as txn:
                 header = decode_header(header_bytes(txn))
-            return cls(environment, header, unlock(index_key, header.salt, header.verifier))
+            return cls(environment, header, unlocked(header))
         except BaseException:
             registry.release(environment)
             raise
@@ -81,8 +99,33 @@ class PageStore:
             registry.release(environment)
 
     def close(self) -> None:
-        """Give the file up. Other handles of this process may go on with it."""
+        """Wipe the keys and give the file up. Other handles of this process may go on with it."""
+        self.wipe()
         registry.release(self.environment)
+
+    def wipe(self) -> None:
+        """Wipe the keys, once no transaction of this process runs: calls from then on are refused.
+
+        A forked child wipes its own copy.
+        """
+        gate = self.environment.gate
+        with contextlib.nullcontext() if self.environment.inherited else gate.exclusive():
+            self._wiped = True
+            self.cipher.opener.forget()
+            self.cipher.keys.wipe()
+
+    def check_usable(self) -> None:
+        """Raises `ClosedError` once the keys are wiped. Inside a transaction they stay as they are:
+        wiping waits for it.
+        """
+        if self._wiped:
+            message = "the index is closed"
+            raise ClosedError(message)
+
+    def newest_header(self) -> Header:
+        """The header as it is now. Raises `IntegrityError` if it is not of this index."""
+        with self.environment.read() as txn:
+            return self._header(txn)
 
     def begin(self, snapshot: Snapshot | None) -> tuple[ReadTransaction, ReadView]:
         """A view of the newest commit, and the transaction that it lasts as long as; the caller
@@ -90,8 +133,9 @@ class PageStore:
         `IntegrityError`, `RollbackError`.
         """
         txn = self.environment.read()
-        if snapshot is None or snapshot.txn_id != txn.id:
+        if self._wiped or snapshot is None or snapshot.txn_id != txn.id:
             try:
+                self.check_usable()
                 snapshot = self._load(txn, snapshot)
             except BaseException as error:
                 txn.end(error)
@@ -116,22 +160,28 @@ class PageStore:
             if txn.id != snapshot.txn_id + 1:
                 message = "somebody wrote to the file without taking the writer's lock"
                 raise IntegrityError(message)
+            self.check_usable()
             view = WriteView(self.cipher, txn, snapshot)
             return work(view), view.finish()
 
         return self.environment.write(attempt)
 
     def _load(self, txn: ReadTransaction, older: Snapshot | None) -> Snapshot:
-        if decode_header(header_bytes(txn)) != self.header:
-            message = "the header is not the one that this handle opened"
-            raise IntegrityError(message)
-        root, tag = self.cipher.open_root(txn)
+        header = self._header(txn)
+        root, tag = self.cipher.open_root(txn, header)
         if older is not None:
             check_not_older(root, tag, older)
-        bare = Snapshot(txn.id, root, tag, {})
+        bare = Snapshot(txn.id, root, tag, {}, header)
         view = ReadView(self.cipher, txn, bare)
         tags = {kind: self._load_table(view, kind, older) for kind in root.tables}
-        return Snapshot(txn.id, root, tag, tags)
+        return Snapshot(txn.id, root, tag, tags, header)
+
+    def _header(self, txn: ReadTransaction) -> Header:
+        header = decode_header(header_bytes(txn))
+        if not header.is_of_same_index(self.header):
+            message = "the header is not the one that this handle opened"
+            raise IntegrityError(message)
+        return header
 
     def _load_table(self, view: ReadView, kind: PageKind, older: Snapshot | None) -> bytes:
         table = view.snapshot.root.table(kind)
@@ -151,6 +201,16 @@ class PageStore:
             message = f"the table of {kind.name} has the wrong length"
             raise IntegrityError(message, kind="TABLE", number=chunk_number(kind, 0))
         return tags
+
+
+def first_commit(environment: Environment, header: Header, keys: DerivedKeys, root: Root) -> None:
+    """Write a header and a root into an empty file."""
+
+    def write(txn: WriteTransaction) -> None:
+        txn.put(HEADER_KEY, encode_header(header))
+        PageCipher(header, keys).seal_root(txn, Sealer(keys.pages), root, header)
+
+    environment.write(write)
 
 
 def header_bytes(txn: ReadTransaction) -> bytes:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VectorLayout",
+    "append_copied_vectors",
     "append_vectors",
     "by_group",
     "open_group",
@@ -109,6 +110,35 @@ def append_vectors(view: WriteView, layout: VectorLayout, first_row: int, stored
     matrix[kept : kept + len(stored)] = stored
     for page in range(pages):
         view.seal(PageKind.VECTORS, first_page + page, flat[layout.span(page)])
+
+
+def append_copied_vectors(
+    view: WriteView,
+    layout: VectorLayout,
+    first_row: int,
+    source: ReadView,
+    copied: NDArray[np.int64],
+) -> None:
+    """Write the vectors of some rows of another index, ascending, as rows from `first_row` on.
+
+    Both indexes have the same layout. Pages that stay as they are go through one buffer.
+    """
+    per_page = layout.rows_per_page
+    lead = min(-first_row % per_page, len(copied))
+    append_vectors(view, layout, first_row, read_stored(source, layout, copied[:lead]))
+    page = np.zeros((per_page, layout.row_bytes), np.uint8)
+    flat = page.reshape(-1)
+    for start in range(lead, len(copied), per_page):
+        rows = copied[start : start + per_page]
+        group, rest = divmod(int(rows[0]), per_page)
+        if rest or len(rows) < per_page or int(rows[-1]) - int(rows[0]) != per_page - 1:
+            append_vectors(view, layout, first_row + start, read_stored(source, layout, rows))
+            continue
+        open_group(source, layout, group, flat)
+        number = layout.pages(first_row + start)
+        for part in range(layout.pages_per_row):
+            view.seal(PageKind.VECTORS, number + part, flat[layout.span(part)])
+    page.fill(0)
 
 
 def open_group(view: ReadView, layout: VectorLayout, group: int, into: Bytes) -> None:

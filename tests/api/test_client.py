@@ -128,7 +128,7 @@ def test_load_index_by_any_case(client):
 
 
 def test_describe_index(client, folder):
-    """Without a key an index tells its name, version, age and size, and nothing else."""
+    """Without a key an index tells its name, version, age, size and who holds its key, no more."""
     before = int(time.time())
     client.create_index("notes", index_key=KEY).close()
     after = time.time()
@@ -138,7 +138,12 @@ def test_describe_index(client, folder):
     assert before <= created.timestamp() <= after
     assert len(bytes.fromhex(info.pop("index_id"))) == 16
     size = os.stat(folder / "notes.cyb").st_size
-    assert info == {"name": "notes", "format_version": 1, "file_bytes": size}
+    assert info == {
+        "name": "notes",
+        "format_version": 1,
+        "file_bytes": size,
+        "key_managers": {},
+    }
 
 
 def test_describe_index_beside_an_open_handle(client):

@@ -162,7 +162,7 @@ def read_header(records):
     data = records.get(b"\x00", b"")
     check(data[:16] == b"CYBORG-EMBEDDED\x00", 2)
     check(data[16:18] == b"\x00\x01", 3)
-    check(len(data) == 112, 4)
+    check(112 <= len(data) <= 112 + 262_144, 4)
     reserved, page_size, created = struct.unpack(">HIQ", data[18:32])
     check(reserved == 0 and 256 <= page_size <= 1_048_576 and created <= 253_402_300_799, 4)
     return {
@@ -171,8 +171,31 @@ def read_header(records):
         "index_id": data[32:48],
         "salt": data[48:80],
         "verifier": data[80:112],
+        "envelopes": read_envelopes(data[112:]),
         "digest": hashlib.sha256(data).digest(),
     }
+
+
+def read_envelopes(data):
+    """The envelopes by slot."""
+    if not data:
+        return {}
+    envelopes = whole_messagepack(data, 4)
+    check(isinstance(envelopes, dict) and 1 <= len(envelopes) <= 16, 4)
+    check(shortest_messagepack(envelopes) == data, 4)
+    for slot, envelope in envelopes.items():
+        check(isinstance(slot, str) and 1 <= len(slot) <= 64 and slot.isprintable(), 4)
+        check(isinstance(envelope, dict), 4)
+        check(list(envelope) == ["provider", "ciphertext", "parameters"], 4)
+        provider, ciphertext, parameters = envelope.values()
+        check(isinstance(provider, str) and 1 <= len(provider) <= 64, 4)
+        check(isinstance(ciphertext, bytes) and 1 <= len(ciphertext) <= 8192, 4)
+        check(isinstance(parameters, dict) and len(parameters) <= 16, 4)
+        for name, value in parameters.items():
+            check(isinstance(name, str) and 1 <= len(name) <= 64, 4)
+            number = type(value) is int and 0 <= value <= 1 << 32
+            check(number or (isinstance(value, (str, bytes)) and len(value) <= 256), 4)
+    return envelopes
 
 
 def derive_keys(index_key, salt):
@@ -324,6 +347,30 @@ def read_container(data, at, first):
         value, at = read_messagepack(data, at)
         values.append(value)
     return values, at
+
+
+def shortest_messagepack(value):
+    """The one encoding that envelopes have."""
+    if isinstance(value, dict):
+        items = (shortest_messagepack(each) for pair in value.items() for each in pair)
+        return count_of(len(value), 0x80, 15, {2: 0xDE}) + b"".join(items)
+    if isinstance(value, str):
+        text = value.encode()
+        return count_of(len(text), 0xA0, 31, {1: 0xD9, 2: 0xDA}) + text
+    if isinstance(value, bytes):
+        return count_of(len(value), 0, -1, {1: 0xC4, 2: 0xC5}) + value
+    check(type(value) is int, 4)
+    return count_of(value, 0, 127, {1: 0xCC, 2: 0xCD, 4: 0xCE, 8: 0xCF})
+
+
+def count_of(number, short, most, widths):
+    """A number in the first byte, or behind it in as few bytes as do."""
+    if number <= most:
+        return bytes([short + number])
+    for width, first in widths.items():
+        if number < 1 << 8 * width:
+            return bytes([first]) + number.to_bytes(width, "big")
+    raise RejectedError(4)
 
 
 def read_length(data, at, short, width):

@@ -6,6 +6,7 @@ import itertools
 import re
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import reader
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from support import read_pages
 
 from cyborg_embedded import Client, aead, header, pages, store
-from cyborg_embedded.keys import blind, derive_keys, extract
+from cyborg_embedded.keys import blind, derive_keys
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.root import Root, decode_root
 
@@ -239,7 +240,9 @@ def test_the_package_writes_these_columns(made):
 def test_the_package_derives_these_keys():
     """Key schedule and blinding of the package give the values of the example."""
     keys = derive_keys(INDEX_KEY, SALT)
-    assert extract(SALT, INDEX_KEY) == VALUES["prk"]
+    prk = hmac256(SALT, INDEX_KEY)
+    assert prk == VALUES["prk"]
+    assert (keys.pages, keys.ids) == (expand(prk, b"pages"), expand(prk, b"ids"))
     assert (keys.pages, keys.ids) == (VALUES["pages key"], VALUES["ids key"])
     assert keys.verifier == VALUES["verifier"]
     assert blind(keys.ids, [b"tea"]) == VALUES["blinded id"]
@@ -252,7 +255,13 @@ def test_the_package_seals_these_messages():
     assert fields.digest == VALUES["header digest"]
     cipher = pages.PageCipher(fields, derive_keys(INDEX_KEY, SALT))
     assert cipher.aad(PageKind.IDS, 0) == VALUES["IDS AAD"]
-    assert cipher.aad(PageKind.ROOT, 0) == VALUES["root AAD"]
+    assert cipher.aad(PageKind.ROOT, 0) + fields.digest == VALUES["root AAD"]
+    stored = SimpleNamespace(get={place(1, 0): memoryview(VALUES["root sealed"])}.get)
+    root, tag = cipher.open_root(stored, fields)
+    assert (root, tag) == (
+        decode_root(VALUES["root plaintext"], PAGE_SIZE),
+        VALUES["root sealed"][-16:],
+    )
     seconds = iter([FIRST_HALF, (4).to_bytes(12, "big"), (9).to_bytes(12, "big")])
     sealer = aead.Sealer(VALUES["pages key"], random=lambda _: next(seconds))
     assert sealer.seal(VALUES["IDS plaintext"], VALUES["IDS AAD"]) == VALUES["IDS sealed"]

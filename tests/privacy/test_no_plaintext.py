@@ -127,7 +127,8 @@ def key_secrets(path):
     """The index key and all keys derived from it, once the index file is closed."""
     salt = read_pages(path)[b"\x00"][48:80]
     keys = derive_keys(KEY, salt)
-    return encodings_of_key(KEY) | encodings_of_key(keys.pages) | encodings_of_key(keys.ids)
+    derived = encodings_of_key(bytes(keys.pages)) | encodings_of_key(bytes(keys.ids))
+    return encodings_of_key(KEY) | derived
 
 
 def search(folder, numbers):

@@ -17,6 +17,8 @@ from cyborg_embedded.keys import (
     parse_index_key,
     sha256,
     unlock,
+    wipe,
+    wiped,
 )
 
 # RFC 5869, appendix A.1 to A.3: ikm, salt, info, prk, okm.
@@ -49,17 +51,21 @@ RFC_5869 = {
 }
 
 
-@pytest.mark.parametrize("case", RFC_5869.values(), ids=RFC_5869.keys())
-def test_hkdf_vectors(case, monkeypatch):
-    """Extract gives the PRK of RFC 5869, and expand the first 32 bytes of its OKM."""
-    ikm, salt, info, prk, okm = map(bytes.fromhex, case)
-    assert keys.extract(salt, ikm) == prk
-    monkeypatch.setattr(keys, "INFO", b"")
-    assert keys.expand(prk, info) == okm[:32]
-
-
 def mac(key, message):
     return hmac.new(key, message, hashlib.sha256).digest()
+
+
+@pytest.mark.parametrize("case", RFC_5869.values(), ids=RFC_5869.keys())
+def test_hkdf_vectors(case, monkeypatch):
+    """HKDF gives the first 32 bytes of the OKM of RFC 5869, and so does what checks it here, by way
+    of the PRK.
+    """
+    ikm, salt, info, prk, okm = map(bytes.fromhex, case)
+    assert mac(salt, ikm) == prk
+    assert mac(prk, info + b"\x01") == okm[:32]
+    monkeypatch.setattr(keys, "INFO", b"")
+    assert keys.hkdf(ikm, salt, info) == okm[:32]
+    assert keys.hkdf(bytearray(ikm), salt, info) == okm[:32]
 
 
 def expand(prk, label):
@@ -81,7 +87,7 @@ def test_salts_separate_indexes():
     """One index key under two salts gives keys that have nothing in common."""
     first, second = derive_keys(bytes(32), bytes(32)), derive_keys(bytes(32), b"\x01" * 32)
     both = [first.pages, first.ids, first.verifier, second.pages, second.ids, second.verifier]
-    assert len(set(both)) == 6
+    assert len(set(map(bytes, both))) == 6
 
 
 def test_derived_keys_never_print():
@@ -89,7 +95,7 @@ def test_derived_keys_never_print():
     derived = derive_keys(bytes(32), bytes(32))
     shown = repr(derived) + str(derived)
     for secret in (derived.pages, derived.ids, derived.verifier):
-        assert repr(secret) not in shown
+        assert repr(bytes(secret)) not in shown
         assert secret.hex() not in shown
 
 
@@ -105,10 +111,15 @@ def test_derived_keys_never_print():
     ids=["bytes", "bytearray", "lower hex", "upper hex", "mixed hex"],
 )
 def test_keys_that_are_accepted(given_key):
-    """32 bytes and 64 hex characters of either case are the same key."""
+    """32 bytes and 64 hex characters of either case are the same key, and what is parsed is a copy
+    that can be wiped.
+    """
     parsed = parse_index_key(given_key)
-    assert type(parsed) is bytes
+    assert type(parsed) is bytearray
     assert parsed == bytes(range(32))
+    wipe(parsed)
+    assert parsed == bytes(32)
+    assert parse_index_key(given_key) == bytes(range(32))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +226,35 @@ def test_sha256(data):
 
 
 def test_generated_keys():
-    """Generated keys are 32 bytes each and never the same."""
-    made = {generate_index_key() for _ in range(100)}
-    assert len(made) == 100
+    """Generated keys are 32 bytes each, can be wiped, and are never the same."""
+    made = [generate_index_key() for _ in range(100)]
+    assert {type(key) for key in made} == {bytearray}
+    assert len(set(map(bytes, made))) == 100
     assert {len(key) for key in made} == {32}
+
+
+def test_wiping():
+    """Wiped keys are zeros in place, also when the block that used them fails."""
+    key, derived = generate_index_key(), derive_keys(bytes(32), bytes(32))
+    same = memoryview(key)
+    with pytest.raises(RuntimeError), wiped(key) as given_key:
+        assert given_key is key
+        assert any(key)
+        raise RuntimeError
+    assert same == bytes(32)
+    derived.wipe()
+    assert (derived.pages, derived.ids) == (bytes(32), bytes(32))
+
+
+def test_a_wrong_key_leaves_no_working_keys(monkeypatch):
+    """The working keys that were derived from a wrong key are wiped before it is refused."""
+    made = []
+
+    def recording(*arguments):
+        made.append(derive_keys(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(keys, "derive_keys", recording)
+    with pytest.raises(WrongKeyError):
+        unlock(bytes(32), bytes(32), bytes(32))
+    assert [(each.pages, each.ids) for each in made] == [(bytes(32), bytes(32))]

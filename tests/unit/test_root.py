@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.header import Header
 from cyborg_embedded.model import MAX_DIMENSION, MAX_ROWS, PageKind
 from cyborg_embedded.root import (
     TABLED,
@@ -23,6 +24,7 @@ from cyborg_embedded.root import (
 
 PAGE_SIZE = 256
 PER_CHUNK = 13
+HEADER = Header(PAGE_SIZE, 0, bytes(16), bytes(32), bytes(32))
 ROOT = Root(
     sequence=7,
     metric="cosine",
@@ -186,7 +188,7 @@ def snapshot(tags, kind=PageKind.ITEMS):
         dimension=1,
         tables={kind: TableRecord(len(tags), b"")},
     )
-    return Snapshot(1, root, bytes(16), {kind: b"".join(tags)})
+    return Snapshot(1, root, bytes(16), {kind: b"".join(tags)}, HEADER)
 
 
 def numbered(*values):

@@ -1,6 +1,7 @@
 """From one commit to the next: which commits follow, and what of the state in memory is kept."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from cyborg_embedded.graph import Graph
 from cyborg_embedded.itemids import IDS_PER_PAGE, append_item_ids
 from cyborg_embedded.navigation import SavedGraph, drop_graph, save_graph
 from cyborg_embedded.precision import encode
-from cyborg_embedded.root import GraphRecord, IdRecord, Snapshot
+from cyborg_embedded.root import GraphRecord, IdRecord
 from cyborg_embedded.state import DERIVED, State, advance, check_successor
 from cyborg_embedded.store import PageStore
 from cyborg_embedded.tombstones import bury
@@ -250,7 +251,8 @@ def changed(snapshot, *, rows=None, tags=None):
     root = snapshot.root
     if rows is not None:
         root = msgspec.structs.replace(root, rows=rows, live=rows)
-    return Snapshot(snapshot.txn_id, root, snapshot.root_tag, dict(snapshot.tags) | (tags or {}))
+    tags = dict(snapshot.tags) | (tags or {})
+    return dataclasses.replace(snapshot, root=root, tags=tags)
 
 
 def test_every_full_page_counts(branch):
