@@ -6,8 +6,8 @@ external id; they are renewed a minute before they expire. boto3 is an extra: on
 imported, and only when a client is made.
 
 Nothing that boto3 raises goes on to the caller, not even as a cause: its texts may show the
-parameters of a request. What remains is the code of the error. boto3's own loggers do write whole
-requests and answers at level DEBUG, keys and all: an application must not turn that on.
+parameters of a request. What remains is the code of the error. Nor does anything of a call go to
+the debug log of boto3 (hush.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import re
 import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from cyborg_embedded.errors import InvalidInputError, KeyManagerError
+from cyborg_embedded.kms.hush import hushed
 from cyborg_embedded.kms.manager import KeyManager
 
 __all__ = [
@@ -35,6 +37,7 @@ SESSION_NAME = "cyborg-embedded"
 TIMEOUT_SECONDS = 5.0
 """For connecting, and for each wait for an answer, of one attempt."""
 ATTEMPTS = 3
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 RENEWAL_SECONDS = 60.0
 """How long before temporary credentials expire they are no longer used."""
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
@@ -113,6 +116,8 @@ class AwsAccess:
     def __post_init__(self) -> None:
         for name in ("region", "role_arn", "external_id", "endpoint_url", "sts_endpoint_url"):
             check_text(name, getattr(self, name), optional=True)
+        for name in ("endpoint_url", "sts_endpoint_url"):
+            check_endpoint(name, getattr(self, name))
         check_text("profile", self.profile, optional=True)
         check_text("role_session_name", self.role_session_name)
         check_seconds("timeout", self.timeout)
@@ -208,7 +213,8 @@ def place(service: str) -> tuple[int, str]:
 def ask(client: Any, operation: str, parameters: dict[str, Any]) -> dict[str, Any] | Failure:
     """The answer, or why there is none: returned, for what is raised would carry its context."""
     try:
-        answer: dict[str, Any] = getattr(client, operation)(**parameters)
+        with hushed():
+            answer: dict[str, Any] = getattr(client, operation)(**parameters)
     except Exception as error:  # noqa: BLE001 - of many kinds, and none may go on
         return failure_of(error)
     return answer
@@ -261,6 +267,16 @@ def check_text(name: str, value: object, *, optional: bool = False) -> None:
         return
     if not isinstance(value, str) or not value:
         message = f"{name} must be a string that is not empty"
+        raise InvalidInputError(message)
+
+
+def check_endpoint(name: str, url: str | None) -> None:
+    """Raises `InvalidInputError` for an address at which everybody on the way could read keys."""
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        message = f"{name} must be https://, or http:// on this machine (localhost)"
         raise InvalidInputError(message)
 
 

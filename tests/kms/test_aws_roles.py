@@ -259,3 +259,17 @@ def test_sts_refuses(answer, aws, manager, index_key, context):
     assert str(error) == f"AWS refused sts assume_role ({answer.code})"
     assert EXTERNAL_ID not in repr(error) + repr(manager) + manager.describe()
     assert error.__context__ is None
+
+
+@pytest.mark.parametrize("url", ["http://kms.example.com", "ftp://127.0.0.1", "127.0.0.1:4566", ""])
+@pytest.mark.parametrize("name", ["endpoint_url", "sts_endpoint_url"])
+def test_keys_never_go_over_the_network_in_plaintext(url, name):
+    """An address that is not https is refused, but for one on this machine."""
+    with pytest.raises(InvalidInputError, match=name):
+        AwsKms("key", **{name: url})
+
+
+@pytest.mark.parametrize("url", ["https://kms.example.com", "http://localhost:1", "http://[::1]:1"])
+def test_addresses_that_are_accepted(url):
+    """An address may be https anywhere, and http on this machine."""
+    AwsKms("key", endpoint_url=url, sts_endpoint_url=url)

@@ -90,7 +90,7 @@ def test_bad_slots(slot):
     invalid(lambda: KeyRegistry({slot: Own()}), "1 to 64 printable characters")
 
 
-@pytest.mark.parametrize("manager", [None, HIDDEN, Own, object(), {"provider": "own"}], ids=repr)
+@pytest.mark.parametrize("manager", [None, HIDDEN, Own, object(), {"provider": "own"}])
 def test_what_is_no_manager(manager):
     """What is no KeyManager is refused by its slot and type."""
     invalid(lambda: KeyRegistry({"fine": Own(), "prod": manager}), "'prod'", type(manager).__name__)

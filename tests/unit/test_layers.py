@@ -39,6 +39,7 @@ LAYERS = {
         "filters",
         "header",
         "kms.configuration",
+        "kms.hush",
         "kms.manager",
         "planner",
     },
@@ -91,6 +92,13 @@ LAYERS = {
     "key changes": {"keychanges"},
     "client": {"client"},
     "package": {"__init__"},
+    "command line": {"cli.exits", "cli.folders", "cli.progress", "cli.terminal"},
+    "what leaves and enters a command": {"cli.attending", "cli.destination"},
+    "keys of a command": {"cli.keysources"},
+    "what a command takes": {"cli.arguments", "cli.rewrap"},
+    "commands": {"cli.commands"},
+    "whole command line": {"cli.__init__"},
+    "program": {"__main__"},
 }
 LAYER_OF = {module: place for place, modules in enumerate(LAYERS.values()) for module in modules}
 FILES = {
@@ -157,6 +165,8 @@ UNWANTED_IMPORTS = {
     "random": "is predictable",
     "logging": "nothing that we would say is fit for a log",
 }
+# It silences others, and says nothing itself.
+EXCUSED = {"kms.hush": {"logging"}}
 UNWANTED_CALLS = {"print", "eval", "exec", "compile", "__import__", "breakpoint", "input"}
 UNWANTED_ATTRIBUTES = {"save_index", "load_index", "tofile", "savez", "memmap", "allow_pickle"}
 
@@ -164,7 +174,8 @@ UNWANTED_ATTRIBUTES = {"save_index", "load_index", "tofile", "savez", "memmap", 
 @pytest.mark.parametrize("name", MODULES)
 def test_nobody_does_this(name):
     """No pickle, no eval or print, no assert for validation, no file that hnswlib or numpy writes."""
-    assert not {each.split(".")[0] for each in imports(name)} & UNWANTED_IMPORTS.keys()
+    imported = {each.split(".")[0] for each in imports(name)}
+    assert not imported & UNWANTED_IMPORTS.keys() - EXCUSED.get(name, set())
     for node in ast.walk(TREES[name]):
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -176,8 +187,8 @@ def test_nobody_does_this(name):
 
 
 def calls_own_method(node):
-    """`self.load_index` is the client's own."""
-    return isinstance(node.value, ast.Name) and node.value.id == "self"
+    """`self.load_index` and `client.load_index` are the client's own."""
+    return isinstance(node.value, ast.Name) and node.value.id in {"self", "client"}
 
 
 @pytest.mark.parametrize("name", MODULES)
