@@ -21,6 +21,7 @@ from cyborg_embedded.errors import (
 from cyborg_embedded.index import EncryptedIndex
 from cyborg_embedded.results import IndexDescription, Item, QueryPlan, Result
 from cyborg_embedded.schema import FieldSchema
+from cyborg_embedded.verification import Problem, VerifyReport
 
 __all__ = [
     "Client",
@@ -39,12 +40,14 @@ __all__ = [
     "KeyManagerError",
     "KeyRequiredError",
     "LockedError",
+    "Problem",
     "QueryPlan",
     "ReadOnlyError",
     "Result",
     "RollbackError",
     "StorageFullError",
     "UnsupportedVersionError",
+    "VerifyReport",
     "WrongKeyError",
     "__version__",
 ]

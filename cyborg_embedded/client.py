@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from cyborg_embedded import registry
 from cyborg_embedded.background import Indexing
+from cyborg_embedded.backups import restore
 from cyborg_embedded.checks import (
     check_dimension_wanted,
     check_one_of,
@@ -158,7 +160,10 @@ class Client(KeyChanges):
         check_whole(cache_bytes, "cache_bytes")
         check_one_of(indexing, INDEXING_MODES, "indexing")
         try:
-            store = PageStore.open_with(self._folder.find(name), custody.keys, timeout=timeout)
+            path = self._folder.find(name)
+            store = PageStore.open_with(
+                path, custody.keys, timeout=timeout, read_only=bool(read_only)
+            )
         finally:
             custody.wipe()
         session = Session(
@@ -189,6 +194,34 @@ class Client(KeyChanges):
         index = EncryptedIndex(home, session, work, lease)
         work.look()
         return index
+
+    def restore_index(
+        self,
+        name: str,
+        backup: str | os.PathLike[str],
+        *,
+        index_key: bytes | bytearray | str | None = None,
+        kms_name: str | None = None,
+        check: bool = True,
+        lock_timeout: float = 10.0,
+    ) -> None:
+        """Make an index from a file that `EncryptedIndex.backup` wrote; nothing is overwritten.
+
+        The key is that of the backup, given as in `load_index`. With `check` everything in it is
+        looked at first, as `EncryptedIndex.verify` does. The index is there, whole, or not at all.
+
+        Raises `IndexExistsError`, `InvalidInputError` (no such file), `IntegrityError` (it is
+        damaged), `FormatError`, `KeyRequiredError`, `KeyManagerError`, `WrongKeyError`,
+        `ReadOnlyError`, `StorageFullError`, `LockedError`.
+        """
+        self._check_open()
+        custody = Custody(self._kms, index_key, kms_name)
+        timeout = check_timeout(lock_timeout)
+        try:
+            source = os.path.abspath(os.fsdecode(backup))
+            restore(self._folder, source, name, custody, timeout, check=check)
+        finally:
+            custody.wipe()
 
     def delete_index(
         self,

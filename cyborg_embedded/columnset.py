@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.state import State
 
-__all__ = ["ColumnSlot", "refreshed"]
+__all__ = ["NO_COLUMNS", "ColumnSlot", "refreshed"]
 
 NO_COLUMNS = Columns(b"", 0, {}, complete=True)
 PAGES_AT_ONCE = 32

@@ -30,16 +30,12 @@ from cyborg_embedded.errors import (
 from cyborg_embedded.filecheck import is_short
 from cyborg_embedded.lockfiles import WRITER_SUFFIX
 from cyborg_embedded.locks import FileLock, Gate
+from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
-    from typing_extensions import Buffer, Self
-
-    ReadTxn = lmdb.Transaction[memoryview]
-
-__all__ = ["Environment", "ReadTransaction", "WriteTransaction", "translated"]
+__all__ = ["Environment", "structural_problems", "translated"]
 
 T = TypeVar("T")
 
@@ -48,58 +44,19 @@ SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
 
 
-class ReadTransaction:
-    """A consistent view of the file. Use it only inside its `with` block, or until `end`."""
-
-    def __init__(self, txn: ReadTxn, gate: Gate | None) -> None:
-        self._txn = txn
-        self._gate = gate
-        self.id: int = txn.id()
-        self.get: Callable[[bytes], memoryview | None] = txn.get
-        """The value under a key as a view of the map, or None."""
-
-    def end(self, error: BaseException | None = None) -> None:
-        """End it. Raises this library's error in place of LMDB's or the system's, if it has one
-        for `error`.
-        """
-        self._txn.abort()
-        if self._gate is not None:
-            self._gate.leave()
-        raise_better(error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.end(error)
-
-
-class WriteTransaction(ReadTransaction):
-    """A write transaction: all of it is committed, or nothing."""
-
-    def put(self, key: bytes, value: Buffer) -> None:
-        """Store `value` under `key`, replacing what was there."""
-        self._txn.put(key, value)
-
-    def delete(self, key: bytes) -> None:
-        """Remove `key`, if it is there."""
-        self._txn.delete(key)
-
-
 class Environment:
     """One open file. Within a process only one of these may exist for a file (registry.py)."""
 
-    def __init__(self, path: str, *, create: bool = False, empty: bool = False) -> None:
+    def __init__(
+        self, path: str, *, create: bool = False, empty: bool = False, read_only: bool = False
+    ) -> None:
         """Open the file at `path`, or make a new one, or begin one that is there and `empty`.
 
-        Raises `FileNotFoundError`, `FormatError` (not LMDB, or truncated).
+        `read_only` is for where nothing can be written. Raises `FileNotFoundError`, `FormatError`
+        (not LMDB, or truncated).
         """
         self.path = path
+        self.read_only = read_only
         self._pid = os.getpid()
         self.gate = Gate()
         self._writer_thread = threading.Lock()
@@ -145,6 +102,8 @@ class Environment:
                     subdir=False,
                     mode=0o600,
                     create=False,
+                    # On a file system that is read-only there is no lock file, and no writer.
+                    readonly=self.read_only,
                     max_readers=MAX_READERS,
                     max_spare_txns=0,  # one kept for later would be ended by a forked child
                     lib_version=0,
@@ -155,7 +114,8 @@ class Environment:
                 if size < SMALLEST_MAP_BYTES:
                     raise
             else:
-                environment.reader_check()
+                if not self.read_only:
+                    environment.reader_check()
                 return environment
 
     def _identity(self) -> tuple[int, int]:
@@ -179,7 +139,7 @@ class Environment:
             self._live()
             self.gate.enter()
             try:
-                return ReadTransaction(self._live().begin(buffers=True), self.gate)
+                return ReadTransaction(self._live().begin(buffers=True), self.gate, raise_better)
             except lmdb.MapResizedError:
                 self.gate.leave()
                 self._resize(0)
@@ -219,7 +179,7 @@ class Environment:
                 try:
                     with self.gate.shared(), self._live().begin(write=True, buffers=True) as txn:
                         self._check_still_named()
-                        return work(WriteTransaction(txn, None))
+                        return work(WriteTransaction(txn, None, raise_better))
                 except lmdb.MapFullError:
                     self._resize(2 * self._live().info()["map_size"])
                 except lmdb.MapResizedError:
@@ -227,6 +187,12 @@ class Environment:
                 except lmdb.PanicError:
                     self._reopen()
                     raise
+
+    def copy(self, path: str) -> None:
+        """Write one commit to a new file, without free pages."""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with translated(), self.gate.shared(), open(path, "r+b") as file:
+            self._live().copyfd(file.fileno(), compact=True)
 
     def _check_still_named(self) -> None:
         try:
@@ -250,15 +216,21 @@ class Environment:
 def check_length(path: str) -> None:
     """Refuse to map a file of which a part is missing. Raises `FormatError`."""
     # LMDB may leave free pages at the end unwritten, so a short file is not always a damaged one;
-    # only then is its whole structure walked, without LMDB's own code.
-    if is_short(path):
-        try:
-            problems = lmdb.verify.verify(path)  # type: ignore[no-untyped-call]
-        except lmdb.verify.VerifyError:
-            problems = ["unreadable"]
-        if problems:
-            message = "the file is truncated: part of the index is missing"
-            raise FormatError(message)
+    # only then is its whole structure walked.
+    if is_short(path) and structural_problems(path):
+        message = "the file is truncated: part of the index is missing"
+        raise FormatError(message)
+
+
+def structural_problems(path: str) -> list[str]:
+    """What is wrong with LMDB's structure of a file that nobody writes to meanwhile: its whole tree
+    is walked, without LMDB's own code, so that nothing in it can do harm.
+    """
+    try:
+        problems: list[str] = lmdb.verify.verify(path)  # type: ignore[no-untyped-call]
+    except lmdb.verify.VerifyError:
+        problems = ["the file cannot be read"]
+    return problems
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["ARRAY", "OBJECT", "Found", "Gathered"]
+__all__ = ["ARRAY", "OBJECT", "Found", "Gathered", "is_hidden"]
 
 OBJECT, ARRAY = object(), object()
 """Stand for any object, and for any array inside an array."""
@@ -77,7 +77,7 @@ class Gathered:
         found = self.paths.get(path)
         if found is not None:
             return found
-        if path in self._hidden:
+        if self._hidden and is_hidden(path, self._hidden):
             return None
         if path not in self._known:
             if self._room <= 0:
@@ -103,7 +103,7 @@ class Gathered:
 
     def _reach(self, row: int, path: str, value: Any) -> None:
         """A value that a path leads to, and what is inside it."""
-        if path in self._hidden:
+        if self._hidden and is_hidden(path, self._hidden):
             return
         found = self._found(path)
         if isinstance(value, dict):
@@ -127,6 +127,11 @@ class Gathered:
         for value in values:
             if isinstance(value, dict):
                 self._walk(row, value, path + ".")
+
+
+def is_hidden(path: str, hidden: Collection[str]) -> bool:
+    """Whether a path leads to one of these fields, or into it: also by a key that has a dot."""
+    return any(path == field or path.startswith(field + ".") for field in hidden)
 
 
 def stand_in(value: Any) -> Any:

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cyborg_embedded.errors import InvalidInputError
+from cyborg_embedded.fields import is_hidden
 from cyborg_embedded.jsonvalues import deeper_than, milliseconds
 from cyborg_embedded.model import MAX_METADATA_DEPTH
 from cyborg_embedded.predicates import (
@@ -61,7 +62,7 @@ def check_field(path: object, name: str, hidden: Collection[str]) -> str:
 
 def refuse_hidden(path: str, at: str, hidden: Collection[str]) -> None:
     """Refuse a field that is, or is inside, one that the index does not filter by."""
-    if any(path == field or path.startswith(field + ".") for field in hidden):
+    if is_hidden(path, hidden):
         raise malformed(at, "the metadata_schema says that this field is not filterable")
 
 

@@ -112,6 +112,10 @@ class IdTable:
         parts = (self.sorted.entries(first), self.unsorted.entries(max(first - in_order, 0)))
         return np.concatenate(parts, dtype=ENTRY)
 
+    def count(self) -> int:
+        """How many ids lead to a row."""
+        return len(merge((self.sorted, self.unsorted)).row)
+
     def find(self, ids: Blinded) -> Numbers:
         """The row (n,) of each id, `ABSENT` where it has none."""
         order = np.argsort(ids.lead)

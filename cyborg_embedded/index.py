@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from cyborg_embedded import rows as item_rows
+from cyborg_embedded.backups import backup
 from cyborg_embedded.batch import (
     batch_from_arrays,
     batch_from_items,
@@ -18,6 +20,7 @@ from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.listing import delete_matching
 from cyborg_embedded.reads import Reads
 from cyborg_embedded.rekeying import compact, rekey
+from cyborg_embedded.verification import VerifyReport, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -190,6 +193,26 @@ class EncryptedIndex(Reads):
         self._indexing.raise_failure()
         report = progress or (lambda _done, _total: None)
         compact(self._session, self._indexing, self._home, report)
+
+    def backup(self, path: str | os.PathLike[str], *, check: bool = False) -> None:
+        """Copy the newest commit into a new file at `path` (0600), while writers go on: ciphertext
+        as it is, under the same keys, without free space. `Client.restore_index` makes an index of
+        it. With `check`, everything in the copy is looked at before it gets its name.
+
+        Raises `InvalidInputError` (something is there already, or no folder), `IntegrityError`,
+        `ReadOnlyError`, `StorageFullError`.
+        """
+        backup(self._session, os.fsdecode(path), check=check)
+
+    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Look at everything: open every page, hold all tables against each other, and what is
+        derived (the graph, its codes, the columns) against what it was made of.
+
+        One commit is looked at, in one read transaction; writers go on, and what they free is not
+        used again before this ends. `progress` is called with the numbers of pages done and to do.
+        What is wrong is in the report, not raised. Raises `LockedError`.
+        """
+        return verify(self._session, progress or (lambda _done, _total: None))
 
     def close(self) -> None:
         """Close the index: forget its keys and what was decrypted. Closing again does nothing.

@@ -208,6 +208,12 @@ class ItemPage:
             raise self._malformed()
         return start, end
 
+    def has_apart(self, slot: int, kind: PageKind) -> bool:
+        """Whether the METADATA or CONTENTS of a row stand on a page of their own."""
+        start, _ = self._bounds(slot)
+        flag = METADATA_APART if kind is PageKind.METADATA else CONTENTS_APART
+        return bool(self._data[start] & flag)
+
     def whole(self) -> bytes | None:
         """The plaintext, if it holds everything that its items have; None if some is apart."""
         data = self._data

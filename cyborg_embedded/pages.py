@@ -23,6 +23,7 @@ from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.header import HEADER_KEY, encode_header
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.root import (
+    TABLED,
     Root,
     Snapshot,
     TableRecord,
@@ -33,17 +34,18 @@ from cyborg_embedded.root import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer
 
-    from cyborg_embedded.environment import ReadTransaction, WriteTransaction
     from cyborg_embedded.header import Header
     from cyborg_embedded.keys import DerivedKeys
+    from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
 __all__ = ["PageCipher", "ReadView", "Sealed", "WriteView"]
 
 PAGE_KEY = struct.Struct(">BQ")
+KINDS = frozenset(map(int, PageKind))
 Sealed = tuple[memoryview, bytes, bytes]
 """A page as stored, as a view of the map; the tag that its parent names; its AAD."""
 
@@ -127,6 +129,25 @@ class ReadView:
                 open_into(sealed, tag(kind, number), index_id + key, out)
         except TagMismatchError:
             raise damaged(kind, number) from None
+
+    def unnamed(self, named: Callable[[PageKind, int], bool]) -> int:
+        """How many records the file holds that are neither of the page table nor `named`."""
+        count = 0
+        for key in self._txn.all_keys():
+            if key == HEADER_KEY:
+                continue
+            kind, number = PAGE_KEY.unpack(key) if len(key) == PAGE_KEY.size else (0, 0)
+            if kind not in KINDS:
+                count += 1
+            elif kind == PageKind.TABLE:
+                of, chunk = divmod(number, 1 << 48)
+                chunks = self.snapshot.root.table(PageKind(of)).chunks if of in KINDS else b""
+                count += chunk * TAG_BYTES >= len(chunks)
+            elif kind in TABLED:
+                count += number >= self.snapshot.pages(PageKind(kind))
+            else:
+                count += not named(PageKind(kind), number)
+        return count
 
     def _tag(self, kind: PageKind, number: int) -> bytes:
         return self.snapshot.tag(kind, number)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.environment import Environment, translated
-from cyborg_embedded.errors import ClosedError, FormatError, LockedError
+from cyborg_embedded.errors import ClosedError, FormatError, LockedError, ReadOnlyError
 from cyborg_embedded.locks import DESCRIPTORS, FileLock
 
 if TYPE_CHECKING:
@@ -97,10 +97,11 @@ def inode_of(path: str) -> Inode:
     return (status.st_dev, status.st_ino)
 
 
-def acquire(path: str, *, timeout: float) -> Environment:
+def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environment:
     """The environment of the file at `path`; every `acquire` wants one `release`.
 
-    Raises `FileNotFoundError`, `FormatError` (not LMDB, or truncated), `LockedError`.
+    It can be written to, unless the file system cannot and `read_only` allows for that. Raises
+    `FileNotFoundError`, `FormatError` (not LMDB, or truncated), `LockedError`, `ReadOnlyError`.
     """
     with registry.lock, translated():
         inode = inode_of(path)
@@ -115,7 +116,7 @@ def acquire(path: str, *, timeout: float) -> Environment:
             presence = FileLock(path, create=False)
             presence.acquire(exclusive=False, timeout=timeout)
             try:
-                environment = Environment(path)
+                environment = opened(path, read_only=read_only)
             except BaseException:
                 presence.release()
                 raise
@@ -123,6 +124,16 @@ def acquire(path: str, *, timeout: float) -> Environment:
             registry.files[environment.inode] = shared
         shared.users += 1
         return shared.environment
+
+
+def opened(path: str, *, read_only: bool) -> Environment:
+    """A new environment of the file at `path`."""
+    try:
+        return Environment(path)
+    except ReadOnlyError:
+        if not read_only:
+            raise
+        return Environment(path, read_only=True)
 
 
 def release(environment: Environment) -> None:

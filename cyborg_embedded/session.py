@@ -11,11 +11,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from cyborg_embedded.coarse import CoarseSlot
-from cyborg_embedded.columnset import ColumnSlot
+from cyborg_embedded.caches import Caches
 from cyborg_embedded.errors import ClosedError, KeyManagerError, ReadOnlyError
-from cyborg_embedded.ids import IdCache
-from cyborg_embedded.itemcache import ItemCache
 from cyborg_embedded.state import State, advance
 from cyborg_embedded.store import PageStore
 
@@ -23,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from cyborg_embedded.environment import ReadTransaction
     from cyborg_embedded.header import Header
     from cyborg_embedded.keys import DerivedKeys
     from cyborg_embedded.pages import ReadView, WriteView
+    from cyborg_embedded.transactions import ReadTransaction
 
 __all__ = ["Session"]
 
@@ -55,7 +52,7 @@ class Reading:
         self._txn.end(error)
 
 
-class Session:
+class Session(Caches):
     """An open index without its public face. Threads may share it.
 
     Lock order: the environment's gate (inside any transaction), then `_lock`. No transaction is
@@ -70,12 +67,7 @@ class Session:
         read_only: bool = False,
         cache_bytes: int | None = None,
     ) -> None:
-        self.items = ItemCache()
-        self.ids = IdCache()
-        self.columns = ColumnSlot()
-        self.codes = CoarseSlot()
-        self.spared: dict[str, float] = {}
-        """Microseconds that ways to search would have spared so far, had they been ready."""
+        super().__init__()
         self._store: PageStore | None = store
         self._locked: tuple[PageStore, KeyManagerError] | None = None
         self._replacing = threading.Lock()
@@ -137,6 +129,11 @@ class Session:
             with self.read() as (state, _):
                 pass
         return state.root.hidden
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused."""
+        return self._read_only
 
     @property
     def lock_timeout(self) -> float:
@@ -261,7 +258,7 @@ class Session:
             self._locked = (store, reason)
             self._store = self._state = None
         store.wipe()
-        self._forget()
+        self.forget()
 
     def check_expiry(self) -> None:
         """Lock the session if its time is over."""
@@ -293,18 +290,12 @@ class Session:
                 if old is not None:
                     self._store, self._state, self._locked = store, None, None
             (old or store).close()
-            self._forget()
+            self.forget()
             if reason is not None:
                 self.lock(reason)
 
         with self._replacing:
             yield replace
-
-    def _forget(self) -> None:
-        self.items.clear()
-        self.ids.clear()
-        self.columns.clear()
-        self.codes.clear()
 
     def close(self) -> None:
         """Give up the file and forget keys and plaintext. Calling it again does nothing."""
@@ -314,4 +305,4 @@ class Session:
                 store, self._locked = self._locked[0], None
         if store is not None:
             store.close()
-        self._forget()
+        self.forget()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cyborg_embedded.envelopes import Envelopes
-    from cyborg_embedded.environment import ReadTransaction, WriteTransaction
+    from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
 __all__ = ["PageStore"]
 
@@ -76,10 +76,15 @@ class PageStore:
 
     @classmethod
     def open_with(
-        cls, path: str, unlocked: Callable[[Header], DerivedKeys], *, timeout: float
+        cls,
+        path: str,
+        unlocked: Callable[[Header], DerivedKeys],
+        *,
+        timeout: float,
+        read_only: bool = False,
     ) -> PageStore:
         """`open` with whatever finds the keys for a header. No transaction runs meanwhile."""
-        environment = registry.acquire(path, timeout=timeout)
+        environment = registry.acquire(path, timeout=timeout, read_only=read_only)
         try:
             with environment.read() as txn:
                 header = decode_header(header_bytes(txn))
@@ -91,7 +96,7 @@ class PageStore:
     @staticmethod
     def peek(path: str, *, timeout: float) -> Header:
         """The header of the index file at `path`. Raises as `open` does, but for the key."""
-        environment = registry.acquire(path, timeout=timeout)
+        environment = registry.acquire(path, timeout=timeout, read_only=True)
         try:
             with environment.read() as txn:
                 return decode_header(header_bytes(txn))

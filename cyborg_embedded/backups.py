@@ -1,0 +1,127 @@
+"""A copy of an index while it is used, and an index from a copy.
+
+LMDB copies one commit, in one read transaction, without free pages: ciphertext as it lies there.
+The copy is whole, and on the disk, before it gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from cyborg_embedded.environment import translated
+from cyborg_embedded.errors import IntegrityError, InvalidInputError
+from cyborg_embedded.lockfiles import remove_files
+from cyborg_embedded.session import Session
+from cyborg_embedded.store import PageStore
+from cyborg_embedded.verification import verify
+
+if TYPE_CHECKING:
+    from cyborg_embedded.custody import Custody
+    from cyborg_embedded.folder import Folder
+
+__all__ = ["backup", "restore"]
+
+
+def backup(session: Session, path: str, *, check: bool) -> None:
+    """Copy the newest commit to a new file. See `EncryptedIndex.backup`."""
+    with translated():
+        path = os.path.abspath(path)
+        if os.path.lexists(path):
+            message = "there is something at the path of the backup already; it is not overwritten"
+            raise InvalidInputError(message)
+        temporary = f"{path}.part-{secrets.token_hex(8)}"
+        try:
+            store = session.store
+            store.environment.copy(temporary)
+            if check:
+                check_copy(store, temporary)
+            sync(temporary)
+            put_in_place(temporary, path)
+        except FileNotFoundError:
+            message = "the folder of the backup is not there"
+            raise InvalidInputError(message) from None
+        finally:
+            remove_files(temporary)
+
+
+def check_copy(store: PageStore, path: str) -> None:
+    """Look at everything in a copy. Raises `IntegrityError`."""
+    keys = store.cipher.keys.copy()
+    copy = Session(PageStore.open_with(path, lambda _: keys, timeout=0), lock_timeout=0)
+    try:
+        raise_problems(copy)
+    finally:
+        copy.close()
+
+
+def raise_problems(session: Session) -> None:
+    """Raises `IntegrityError` for an index of which something is lost."""
+    report = verify(session, lambda _done, _total: None)
+    for problem in report.problems:
+        if not problem.derived:
+            message = f"the copy is damaged: {problem.message}"
+            raise IntegrityError(message)
+
+
+def put_in_place(temporary: str, path: str) -> None:
+    """Give a file its name, unless something has that name."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        message = "something has appeared at the path of the backup; it is not overwritten"
+        raise InvalidInputError(message) from None
+    except OSError:
+        # A file system without hard links.
+        if os.path.lexists(path):
+            message = "something has appeared at the path of the backup; it is not overwritten"
+            raise InvalidInputError(message) from None
+        os.rename(temporary, path)
+    sync(os.path.dirname(path))
+
+
+def sync(path: str) -> None:
+    """Have a file or folder on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def restore(
+    folder: Folder,
+    source: str,
+    name: str,
+    custody: Custody,
+    timeout: float,
+    *,
+    check: bool,
+) -> None:
+    """Make an index from a backup. See `Client.restore_index`."""
+    folder.check_free(name)
+    with translated(), contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open(source, "rb"))
+        except (FileNotFoundError, IsADirectoryError):
+            message = "there is no file at the path of the backup"
+            raise InvalidInputError(message) from None
+        path = stack.enter_context(folder.creating(name, timeout=timeout))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as copy:
+            shutil.copyfileobj(opened, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+        session = Session(
+            PageStore.open_with(path, custody.keys, timeout=timeout), lock_timeout=timeout
+        )
+        try:
+            with session.read():
+                pass
+            if check:
+                raise_problems(session)
+        finally:
+            session.close()
