@@ -20,6 +20,7 @@ from cyborg_embedded.errors import (
 )
 from cyborg_embedded.index import EncryptedIndex
 from cyborg_embedded.results import IndexDescription, Item, QueryPlan, Result
+from cyborg_embedded.salvaging import RepairReport
 from cyborg_embedded.schema import FieldSchema
 from cyborg_embedded.verification import Problem, VerifyReport
 
@@ -43,6 +44,7 @@ __all__ = [
     "Problem",
     "QueryPlan",
     "ReadOnlyError",
+    "RepairReport",
     "Result",
     "RollbackError",
     "StorageFullError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from cyborg_embedded.checks import (
 )
 from cyborg_embedded.clientbase import IndexInfo
 from cyborg_embedded.custody import Custody, wrap
+from cyborg_embedded.distrust import private_copy
 from cyborg_embedded.errors import InvalidInputError, KeyRequiredError, RollbackError
 from cyborg_embedded.header import new_index_id
 from cyborg_embedded.home import Home
@@ -33,13 +35,16 @@ from cyborg_embedded.model import (
     Precision,
 )
 from cyborg_embedded.names import check_name
+from cyborg_embedded.repairing import repair
 from cyborg_embedded.root import Root
 from cyborg_embedded.schema import FieldSchema, hidden_fields
 from cyborg_embedded.session import Session
 from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from cyborg_embedded.salvaging import RepairReport
 
 __all__ = ["Client", "IndexInfo"]
 
@@ -134,6 +139,7 @@ class Client(KeyChanges):
         indexing: IndexingMode = "background",
         lock_timeout: float = 10.0,
         min_sequence: int | None = None,
+        untrusted: bool = False,
     ) -> EncryptedIndex:
         """Open an index.
 
@@ -148,6 +154,8 @@ class Client(KeyChanges):
         `background`, `inline` with each upsert, or by `optimize` alone (`manual`). `lock_timeout`
         is how many seconds a call waits for a lock that somebody else holds. `min_sequence` is an
         `index.sequence` that the application remembers: an older index is a `RollbackError`.
+        `untrusted` is for a file that somebody else may have written to: its structure is checked
+        in another process, on a private copy, and that copy is opened, for reading only.
 
         Raises `InvalidInputError`, `KeyRequiredError`, `KeyManagerError`, `IndexNotFoundError`,
         `WrongKeyError` (before anything is decrypted), `FormatError`, `IntegrityError`,
@@ -159,16 +167,20 @@ class Client(KeyChanges):
         check_whole(min_sequence, "min_sequence")
         check_whole(cache_bytes, "cache_bytes")
         check_one_of(indexing, INDEXING_MODES, "indexing")
+        read_only = bool(read_only or untrusted)
+        copied = contextlib.ExitStack()
         try:
             path = self._folder.find(name)
-            store = PageStore.open_with(
-                path, custody.keys, timeout=timeout, read_only=bool(read_only)
-            )
+            if untrusted:
+                path = copied.enter_context(private_copy(self._folder, path, timeout))
+            store = PageStore.open_with(path, custody.keys, timeout=timeout, read_only=read_only)
+        except BaseException:
+            copied.close()
+            raise
         finally:
             custody.wipe()
-        session = Session(
-            store, lock_timeout=timeout, read_only=bool(read_only), cache_bytes=cache_bytes
-        )
+        session = Session(store, lock_timeout=timeout, read_only=read_only, cache_bytes=cache_bytes)
+        session.on_close = copied.close
         try:
             with session.read() as (state, _):
                 root = state.root
@@ -194,6 +206,35 @@ class Client(KeyChanges):
         index = EncryptedIndex(home, session, work, lease)
         work.look()
         return index
+
+    def repair_index(
+        self,
+        name: str,
+        *,
+        to: str,
+        index_key: bytes | bytearray | str | None = None,
+        kms_name: str | None = None,
+        lock_timeout: float = 10.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RepairReport:
+        """Save what can be saved of a damaged index into a new one, `to`, under the same key.
+
+        Every item that still authenticates is in it; what is derived, and the table of ids, is made
+        anew. The report says what was lost. The damaged index is left as it is. (Where nothing but
+        what is derived or the table of ids is damaged, `EncryptedIndex.compact` mends an index in
+        place.) Key and `kms_name` as in `load_index`; every key manager of the index must be there.
+
+        Raises `IntegrityError` (not even the root opens), and what `load_index` and `create_index`
+        raise.
+        """
+        self._check_open()
+        custody = Custody(self._kms, index_key, kms_name)
+        timeout = check_timeout(lock_timeout)
+        report = progress or (lambda _done, _total: None)
+        try:
+            return repair(self._folder, name, to, custody, timeout, report)
+        finally:
+            custody.wipe()
 
     def restore_index(
         self,

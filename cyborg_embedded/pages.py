@@ -130,6 +130,13 @@ class ReadView:
         except TagMismatchError:
             raise damaged(kind, number) from None
 
+    def stored_tag(self, kind: PageKind, number: int) -> bytes:
+        """The tag that a page carries: authentic if it opens, but of whichever commit."""
+        found = self._txn.get(PAGE_KEY.pack(kind, number))
+        if found is None or len(found) < OVERHEAD:
+            raise missing(kind, number)
+        return bytes(found[-TAG_BYTES:])
+
     def unnamed(self, named: Callable[[PageKind, int], bool]) -> int:
         """How many records the file holds that are neither of the page table nor `named`."""
         count = 0

@@ -8,6 +8,7 @@ commit of the new file; nobody sees that before it is whole, verified and in its
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -22,23 +23,24 @@ from cyborg_embedded.items import ItemPage, append_copied
 from cyborg_embedded.keys import blind
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import load_graph, save_graph, stream_codes
+from cyborg_embedded.precision import row_bytes
 from cyborg_embedded.root import TABLED, Root
 from cyborg_embedded.vectors import VectorLayout, append_copied_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView, WriteView
     from cyborg_embedded.root import Snapshot
     from cyborg_embedded.session import Session
-    from cyborg_embedded.state import State
     from cyborg_embedded.store import PageStore
 
     Rows = NDArray[np.int64]
 
-__all__ = ["check_copy", "first_root", "rewrite"]
+__all__ = ["check_copy", "first_root", "rewrite", "rewrite_rows"]
 
 BLOCK_BYTES = 32 << 20
 """Vectors that one commit of the new file writes."""
@@ -64,22 +66,39 @@ def rewrite(session: Session, target: PageStore, report: Callable[[int, int], No
     """
     with session.read() as (state, _):
         live = np.flatnonzero(state.alive)
+
+    @contextlib.contextmanager
+    def read() -> Iterator[ReadView]:
+        with session.read() as (_, source):
+            yield source
+
+    rewrite_rows(read, live, target, report)
+
+
+def rewrite_rows(
+    read: Callable[[], AbstractContextManager[ReadView]],
+    live: Rows,
+    target: PageStore,
+    report: Callable[[int, int], None],
+) -> None:
+    """Write some rows, ascending, of the commit whose view `read` gives into `target`."""
     snapshot = newest(target)
     blinded: list[bytes] = []
-    block = rows_per_block(state)
+    with read() as source:
+        block = rows_per_block(source)
     for start in range(0, len(live), block):
         report(start, len(live))
         rows = live[start : start + block]
-        with session.read() as (_, source):
+        with read() as source:
             copied = partial(copy_rows, source=source, rows=rows)
             ids, snapshot = target.write(snapshot, copied)
         blinded.append(blind(target.cipher.keys.ids, ids))
 
     def finish(view: WriteView, source: ReadView) -> None:
         record_all_ids(view, b"".join(blinded))
-        copy_graph(view, source, state, live)
+        copy_graph(view, source, live)
 
-    with session.read() as (_, source):
+    with read() as source:
         target.write(snapshot, lambda view: finish(view, source))
     report(len(live), len(live))
 
@@ -90,9 +109,10 @@ def newest(store: PageStore) -> Snapshot:
         return view.snapshot
 
 
-def rows_per_block(state: State) -> int:
+def rows_per_block(source: ReadView) -> int:
     """How many rows a commit copies: whole pages of items and ids."""
-    size = 1 if state.pool is None else state.pool.layout.row_bytes
+    root = source.snapshot.root
+    size = row_bytes(root.dimension, root.precision) if root.dimension else 1
     return max(1, min(BLOCK_BYTES // size, 1 << 16) // IDS_PER_PAGE) * IDS_PER_PAGE
 
 
@@ -118,13 +138,15 @@ def copy_rows(view: WriteView, source: ReadView, rows: Rows) -> list[bytes]:
     return ids
 
 
-def copy_graph(view: WriteView, source: ReadView, state: State, live: Rows) -> None:
+def copy_graph(view: WriteView, source: ReadView, live: Rows) -> None:
     """Save the graph of another index, if it has one whose nodes are all among `live`."""
     try:
         graph = load_graph(source)
     except IntegrityError:
         return
-    if graph is None or not state.alive[graph.links.rows].all():
+    if graph is None or not np.isin(graph.links.rows, live, assume_unique=True).all():
+        return
+    if np.count_nonzero(live < graph.covered) != len(graph.links.rows):
         return
     covered = int(np.searchsorted(live, graph.covered))
     ranks = np.searchsorted(live, graph.links.rows).astype(np.uint32)

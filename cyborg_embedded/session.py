@@ -72,6 +72,8 @@ class Session(Caches):
         self._locked: tuple[PageStore, KeyManagerError] | None = None
         self._replacing = threading.Lock()
         """Held while the file is replaced: readers that find theirs closed wait for this."""
+        self.on_close: Callable[[], object] = lambda: None
+        """What is to be done once the file has been given up."""
         self.expiry: Callable[[], KeyManagerError | None] | None = None
         """Says why the session is to be locked, once it is; None where nobody has to be asked."""
         self._lock_timeout = lock_timeout
@@ -305,4 +307,5 @@ class Session(Caches):
                 store, self._locked = self._locked[0], None
         if store is not None:
             store.close()
+            self.on_close()
         self.forget()

@@ -93,6 +93,15 @@ class PageStore:
             registry.release(environment)
             raise
 
+    @classmethod
+    def of_header(
+        cls, environment: Environment, header: Header, index_key: bytes | bytearray
+    ) -> PageStore:
+        """A store over a file that is open already, or about to be written. Raises
+        `WrongKeyError`.
+        """
+        return cls(environment, header, unlock(index_key, header.salt, header.verifier))
+
     @staticmethod
     def peek(path: str, *, timeout: float) -> Header:
         """The header of the index file at `path`. Raises as `open` does, but for the key."""
@@ -173,13 +182,17 @@ class PageStore:
 
     def _load(self, txn: ReadTransaction, older: Snapshot | None) -> Snapshot:
         header = self._header(txn)
-        root, tag = self.cipher.open_root(txn, header)
+        root, tag = self.open_root(txn)
         if older is not None:
             check_not_older(root, tag, older)
         bare = Snapshot(txn.id, root, tag, {}, header)
         view = ReadView(self.cipher, txn, bare)
         tags = {kind: self._load_table(view, kind, older) for kind in root.tables}
         return Snapshot(txn.id, root, tag, tags, header)
+
+    def open_root(self, txn: ReadTransaction) -> tuple[Root, bytes]:
+        """The root of the newest commit, and its tag. Raises `IntegrityError`."""
+        return self.cipher.open_root(txn, self._header(txn))
 
     def _header(self, txn: ReadTransaction) -> Header:
         header = decode_header(header_bytes(txn))

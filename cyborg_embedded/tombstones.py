@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
     from cyborg_embedded.pages import ReadView, WriteView
 
-__all__ = ["bury", "load_alive"]
+__all__ = ["bury", "load_alive", "rows_per_tombstone_page"]
 
 
 def page_bytes(page_size: int) -> int:
     """The plaintext length of a tombstone page."""
     return page_size - OVERHEAD
+
+
+def rows_per_tombstone_page(page_size: int) -> int:
+    """How many rows a page tells of."""
+    return 8 * page_bytes(page_size)
 
 
 def bury(view: WriteView, rows: NDArray[np.int64], page_size: int) -> None:

@@ -1,0 +1,89 @@
+"""`Client.repair_index`: a new index of what can be saved of a damaged one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyborg_embedded.custody import wrap
+from cyborg_embedded.environment import Environment
+from cyborg_embedded.header import new_header, new_index_id
+from cyborg_embedded.rewriting import check_copy, first_root, rewrite_rows
+from cyborg_embedded.salvaging import RepairReport, Salvage
+from cyborg_embedded.store import PageStore, first_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cyborg_embedded.custody import Custody
+    from cyborg_embedded.folder import Folder
+    from cyborg_embedded.header import Header
+
+__all__ = ["repair"]
+
+
+def repair(
+    folder: Folder,
+    name: str,
+    to: str,
+    custody: Custody,
+    timeout: float,
+    report: Callable[[int, int], None],
+) -> RepairReport:
+    """Save what can be saved of the index `name` into a new one. See `Client.repair_index`."""
+    path = folder.find(name)
+    folder.check_free(to)
+    before = PageStore.peek(path, timeout=timeout)
+    with custody.opened(before) as (index_key, keys):
+        keys.wipe()
+        header = successor(before, custody, index_key)
+        store = PageStore.open(path, index_key, timeout=timeout)
+        try:
+            salvage = Salvage(store)
+            lost_ids = salvage.look(report)
+            with folder.creating(to, timeout=timeout) as made:
+                write(salvage, made, header, index_key, report)
+        finally:
+            store.close()
+    lost = tuple(np.flatnonzero(salvage.lost).tolist())
+    return RepairReport(
+        int(salvage.sound.sum()),
+        lost,
+        tuple(lost_ids),
+        salvage.maybe_old,
+        salvage.maybe_deleted,
+    )
+
+
+def successor(before: Header, custody: Custody, index_key: bytearray) -> Header:
+    """A header for a new index under the same index key, held by whoever held it."""
+    index_id = new_index_id()
+    envelopes = wrap(custody.registry, list(before.envelopes), index_key, index_id)
+    header, keys = new_header(
+        index_key, page_size=before.page_size, index_id=index_id, envelopes=envelopes
+    )
+    keys.wipe()
+    return header
+
+
+def write(
+    salvage: Salvage,
+    path: str,
+    header: Header,
+    index_key: bytearray,
+    report: Callable[[int, int], None],
+) -> None:
+    """Write the rows that are sound into a new file."""
+    environment = Environment(path, create=True)
+    target = PageStore.of_header(environment, header, index_key)
+    try:
+        with salvage.read() as source:
+            root = first_root(source.snapshot.root)
+        live = np.flatnonzero(salvage.sound)
+        first_commit(environment, header, target.cipher.keys, root)
+        rewrite_rows(salvage.read, live, target, report)
+        check_copy(target, len(live), root.sequence - 1)
+    finally:
+        target.wipe()
+        environment.close()
