@@ -25,6 +25,7 @@ from common import OUT, THREADS, say, use_cores, write_results
 from compare import OWN, at_levels, curves
 from effort import MOST, Recalls
 from filters import with_filters
+from keys import with_keys
 from ours import Ours, create, reopened, upsert
 from processes import cold_starts, memory
 from rivals import installed, space_of
@@ -34,7 +35,7 @@ from writes import during_writes
 
 from cyborg_embedded import Client
 
-PARTS = ("cold", "memory", "writes", "curves", "filters")
+PARTS = ("cold", "memory", "writes", "curves", "keys", "filters")
 
 
 def main() -> None:
@@ -111,6 +112,9 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
     if "writes" not in options.skip:
         say("queries during writes ...")
         figures["writes"] = during_writes(given, folder / "writes")
+    if "keys" not in options.skip:
+        say("keys ...")
+        figures["keys"] = with_keys(given, folder, key, options.repeat)
     if "filters" not in options.skip:
         # The last to use the index, since it changes it.
         figures["filters"] = with_filters(given, folder, key, options.repeat)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import filter_table
+import key_table
 from common import EF_CONSTRUCTION, THREADS, K, M
 from writes import PHASES
 
@@ -20,7 +21,7 @@ SUFFIXES = {"ours": "", "sealed": ", `cache_bytes=0`"}
 
 
 def as_markdown(f: Figures) -> str:
-    """The whole table under a head that says what was measured, and those about filters."""
+    """The whole table under a head that says what was measured; those about filters and keys."""
     titles = f["titles"]
     names = [title for title in titles.values() for title in (title, "ratio")]
     columns = ["what", "cyborg_embedded", *names]
@@ -35,7 +36,8 @@ def as_markdown(f: Figures) -> str:
     rows = [columns, ["---"] * len(columns)]
     rows += [line(what, ours, theirs, list(titles)) for what, ours, theirs in lines]
     table = head(f) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return table + ("\n" + filter_table.as_markdown(f["filters"]) if "filters" in f else "")
+    others = {"filters": filter_table.as_markdown, "keys": key_table.as_markdown}
+    return table + "".join(f"\n{show(f[part])}" for part, show in others.items() if part in f)
 
 
 def head(f: Figures) -> str:

@@ -49,6 +49,8 @@ class Indexing:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._paused = False
+        self._worker: int | None = None
+        """The thread of the caller that is optimizing or rewriting, if any."""
         self._written = 0.0
         self._error: BaseException | None = None
         self._job = Job(1, self._is_stopped)
@@ -94,30 +96,46 @@ class Indexing:
         with self._session.read():
             # A forked child is refused here: it would wait for a thread that it does not have.
             pass
+        self._refuse_again()
         self._job.threads = cores()
         while not self._working.acquire(timeout=POLL_SECONDS):
             self._job.threads = cores()
             if report is not None and self._progress[1]:
                 report(*self._progress)
+        self._worker = threading.get_ident()
         try:
             optimize(self._session, Job(cores(), report=self._noting(report)))
         finally:
+            self._worker = None
             self._working.release()
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self, timeout: float) -> Iterator[None]:
         """A with block in which nothing is brought into the graph by anybody.
 
-        What was under way is broken off; it is looked at again afterwards.
+        What was under way in the background is broken off, and to be looked at again afterwards;
+        what another thread is about is waited for. Raises `LockedError`.
         """
+        self._refuse_again()
         self._paused = True
         try:
-            with self._working:
-                self._paused = False
-                yield
+            if not self._working.acquire(timeout=timeout):
+                message = "another thread is optimizing or rewriting the index"
+                raise LockedError(message, pid=os.getpid())
         finally:
             self._paused = False
-            self.look()
+        self._worker = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._worker = None
+            self._working.release()
+
+    def _refuse_again(self) -> None:
+        """Raises `LockedError` in a thread that is at it already, further up."""
+        if self._worker == threading.get_ident():
+            message = "this thread is optimizing or rewriting the index already"
+            raise LockedError(message, pid=os.getpid())
 
     def stop(self) -> None:
         """Stop the thread, and wait until it has stopped: it looks for this every few rows."""

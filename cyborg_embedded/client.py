@@ -162,23 +162,23 @@ class Client(KeyChanges):
         `RollbackError`, `LockedError`.
         """
         self._check_open()
-        custody = Custody(self._kms, index_key, kms_name)
-        timeout = check_timeout(lock_timeout)
-        check_whole(min_sequence, "min_sequence")
-        check_whole(cache_bytes, "cache_bytes")
-        check_one_of(indexing, INDEXING_MODES, "indexing")
         read_only = bool(read_only or untrusted)
         copied = contextlib.ExitStack()
-        try:
+        with Custody(self._kms, index_key, kms_name) as custody:
+            timeout = check_timeout(lock_timeout)
+            check_whole(min_sequence, "min_sequence")
+            check_whole(cache_bytes, "cache_bytes")
+            check_one_of(indexing, INDEXING_MODES, "indexing")
             path = self._folder.find(name)
-            if untrusted:
-                path = copied.enter_context(private_copy(self._folder, path, timeout))
-            store = PageStore.open_with(path, custody.keys, timeout=timeout, read_only=read_only)
-        except BaseException:
-            copied.close()
-            raise
-        finally:
-            custody.wipe()
+            try:
+                if untrusted:
+                    path = copied.enter_context(private_copy(self._folder, path, timeout))
+                store = PageStore.open_with(
+                    path, custody.keys, timeout=timeout, read_only=read_only
+                )
+            except BaseException:
+                copied.close()
+                raise
         session = Session(store, lock_timeout=timeout, read_only=read_only, cache_bytes=cache_bytes)
         session.on_close = copied.close
         try:
@@ -228,13 +228,10 @@ class Client(KeyChanges):
         raise.
         """
         self._check_open()
-        custody = Custody(self._kms, index_key, kms_name)
-        timeout = check_timeout(lock_timeout)
         report = progress or (lambda _done, _total: None)
-        try:
+        with Custody(self._kms, index_key, kms_name) as custody:
+            timeout = check_timeout(lock_timeout)
             return repair(self._folder, name, to, custody, timeout, report)
-        finally:
-            custody.wipe()
 
     def restore_index(
         self,
@@ -256,13 +253,10 @@ class Client(KeyChanges):
         `ReadOnlyError`, `StorageFullError`, `LockedError`.
         """
         self._check_open()
-        custody = Custody(self._kms, index_key, kms_name)
-        timeout = check_timeout(lock_timeout)
-        try:
+        with Custody(self._kms, index_key, kms_name) as custody:
+            timeout = check_timeout(lock_timeout)
             source = os.path.abspath(os.fsdecode(backup))
             restore(self._folder, source, name, custody, timeout, check=check)
-        finally:
-            custody.wipe()
 
     def delete_index(
         self,
@@ -279,13 +273,10 @@ class Client(KeyChanges):
         `LockedError` (another process has it open), `ReadOnlyError`.
         """
         self._check_open()
-        custody = Custody(self._kms, index_key, kms_name)
-        timeout = check_timeout(lock_timeout)
-        try:
+        with Custody(self._kms, index_key, kms_name) as custody:
+            timeout = check_timeout(lock_timeout)
             with self._folder.changing(timeout=timeout):
                 path = self._folder.find(name)
                 PageStore.open_with(path, custody.keys, timeout=timeout).close()
                 with registry.exclusively(path, timeout=timeout):
                     self._folder.remove(path)
-        finally:
-            custody.wipe()

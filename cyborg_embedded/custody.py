@@ -23,6 +23,9 @@ from cyborg_embedded.model import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
 
     from cyborg_embedded.header import Header
     from cyborg_embedded.kms.registry import KeyRegistry
@@ -33,7 +36,10 @@ T = TypeVar("T")
 
 
 class Custody:
-    """How a caller gets at the key of an index: the key itself, or the registry of its client."""
+    """How a caller gets at the key of an index: the key itself, or the registry of its client.
+
+    A context manager, which overwrites its copy of the key in the end.
+    """
 
     def __init__(
         self,
@@ -53,7 +59,15 @@ class Custody:
         self.opened_by: str | None = None
         """The slot whose manager gave the key last; None where it was supplied."""
 
-    def wipe(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Overwrite the key that was supplied."""
         if self._supplied is not None:
             wipe(self._supplied)
@@ -82,7 +96,7 @@ class Custody:
             if self._slot is not None:
                 message = "no key manager holds the key of the index: give its index_key"
                 raise InvalidInputError(message)
-            message = "index_key is required: 32 bytes, or 64 hex characters"
+            message = "no key manager holds the key of the index: its index_key is required"
             raise KeyRequiredError(message)
         slots = self._slots(header.envelopes)
         self.opened_by, index_key, keys = unwrapped(self.registry, header, slots)
@@ -175,10 +189,13 @@ def asked(slot: str, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except KeyManagerError as error:
-        if error.slot is not None:
-            raise
-        raise KeyManagerError(str(error), refused=error.refused, slot=slot) from None
+        failure = error if error.slot is not None else in_slot(error, slot)
     except Exception as error:  # noqa: BLE001 - a manager may be the application's own
-        # Without what it raised: who knows what that says.
-        message = f"it failed with {type(error).__name__}"
-        raise KeyManagerError(message, slot=slot) from None
+        failure = KeyManagerError(f"it failed with {type(error).__name__}", slot=slot)
+    # Out here, where what it raised is not even the context: who knows what that says.
+    raise failure
+
+
+def in_slot(error: KeyManagerError, slot: str) -> KeyManagerError:
+    """The same error, with the slot that it came from."""
+    return KeyManagerError(str(error), refused=error.refused, slot=slot)

@@ -151,7 +151,9 @@ class Folder:
         for file in os.listdir(self.path):
             name, extension, _ = file.partition(EXTENSION)
             if file.startswith(TEMPORARY) and not self._exists(name + extension):
-                os.unlink(os.path.join(self.path, file))
+                # Who has rewritten an index removes his own without the folder's lock.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.path, file))
 
     def _exists(self, file: str) -> bool:
         return os.path.lexists(os.path.join(self.path, file))

@@ -173,9 +173,10 @@ class EncryptedIndex(Reads):
 
         Threads go on reading through this handle meanwhile, writers wait; other handles of this
         process are closed, and no other process may have the index open. Deleted items are not
-        written again, nor is free space. It takes about as long as copying the file, and as much
-        room beside it. Killed at any moment, it leaves the index under the old key or under the
-        new one, whole. `progress` is called with the numbers of items done and to do.
+        written again, nor is free space. It takes several times as long as copying the file, and
+        as much room beside it. Killed at any moment, it leaves the index under the old key or under
+        the new one, whole: keep both until this has returned. `progress` is called with the numbers
+        of items done and to do.
 
         Raises `KeyRequiredError`, `InvalidInputError`, `KeyManagerError`, `LockedError`,
         `ReadOnlyError`, `StorageFullError`.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cyborg_embedded.checks import check_timeout
 from cyborg_embedded.clientbase import ClientBase
 from cyborg_embedded.custody import Custody, wrap
+from cyborg_embedded.envelopes import MAX_ENVELOPES
 from cyborg_embedded.errors import InvalidInputError, LockedError
 from cyborg_embedded.header import with_envelopes
 from cyborg_embedded.session import Session
@@ -45,7 +46,8 @@ class KeyChanges(ClientBase):
         The index is opened by its `index_key`, or by its key managers (by the one of `kms_name`
         alone, if that is given). From then on the key manager of the slot `to_kms`, and no other,
         holds the key; or, with `to_supplied`, the application does: then the index key, unchanged,
-        is returned. One commit that takes as long on any index. Open handles go on.
+        is returned. One commit that takes as long on any index. Open handles go on; one that has to
+        ask a remote manager again is locked if its client has none of the new ones.
 
         It does not revoke a key that somebody knows: only `EncryptedIndex.rekey` does.
 
@@ -63,10 +65,10 @@ class KeyChanges(ClientBase):
                 return {}
             return wrap(self._kms, [to_kms], key, header.index_id)
 
-        custody = Custody(self._kms, index_key, kms_name)
-        if to_kms is not None:
-            self._kms.get(to_kms)
-        self._change(name, custody, new, lock_timeout)
+        with Custody(self._kms, index_key, kms_name) as custody:
+            if to_kms is not None:
+                self._kms.get(to_kms)
+            self._change(name, custody, new, lock_timeout)
         return returned[0] if returned else None
 
     def add_key_manager(
@@ -83,13 +85,16 @@ class KeyChanges(ClientBase):
         key already wraps it anew, under what is its newest secret. `kms_name` is the slot that is
         asked for the key; None for any. Raises as `rewrap_index` does.
         """
-        custody = Custody(self._kms, None, kms_name)
         self._kms.get(slot)
 
         def new(header: Header, key: bytearray) -> Envelopes:
+            if len(header.envelopes.keys() | {slot}) > MAX_ENVELOPES:
+                message = f"an index has at most {MAX_ENVELOPES} key managers"
+                raise InvalidInputError(message)
             return header.envelopes | wrap(self._kms, [slot], key, header.index_id)
 
-        self._change(name, custody, new, lock_timeout)
+        with Custody(self._kms, None, kms_name) as custody:
+            self._change(name, custody, new, lock_timeout)
 
     def remove_key_manager(
         self,
@@ -106,7 +111,6 @@ class KeyChanges(ClientBase):
         manager itself is not asked, unless it is the only one that can be. Raises as
         `rewrap_index` does.
         """
-        custody = Custody(self._kms, None, kms_name)
 
         def new(header: Header, _: bytearray) -> Envelopes:
             left = {known: each for known, each in header.envelopes.items() if known != slot}
@@ -118,7 +122,8 @@ class KeyChanges(ClientBase):
                 raise InvalidInputError(message)
             return left
 
-        self._change(name, custody, new, lock_timeout)
+        with Custody(self._kms, None, kms_name) as custody:
+            self._change(name, custody, new, lock_timeout)
 
     def _change(
         self,
@@ -132,7 +137,6 @@ class KeyChanges(ClientBase):
         timeout = check_timeout(lock_timeout)
         path = self._folder.find(name)
         with contextlib.ExitStack() as stack:
-            stack.callback(custody.wipe)
             before = PageStore.peek(path, timeout=timeout)
             key, keys = stack.enter_context(custody.opened(before))
             stack.callback(keys.wipe)

@@ -20,7 +20,7 @@ import contextlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.hmac import HMAC
@@ -66,6 +66,10 @@ class DerivedKeys:
         """Overwrite them. Whoever still uses them afterwards uses keys of zeros."""
         wipe(self.pages)
         wipe(self.ids)
+
+    def __reduce__(self) -> NoReturn:
+        message = "keys cannot be pickled or copied"
+        raise TypeError(message)
 
 
 def wipe(key: bytearray) -> None:
@@ -128,11 +132,9 @@ def hkdf(index_key: bytes | bytearray, salt: bytes, label: bytes) -> bytearray:
 
 def derive_keys(index_key: bytes | bytearray, salt: bytes) -> DerivedKeys:
     """The working keys and the verifier of an index with this salt."""
-    return DerivedKeys(
-        pages=hkdf(index_key, salt, b"pages"),
-        ids=hkdf(index_key, salt, b"ids"),
-        verifier=sha256(hkdf(index_key, salt, b"verifier")),
-    )
+    with wiped(hkdf(index_key, salt, b"verifier")) as known:
+        verifier = sha256(known)
+    return DerivedKeys(hkdf(index_key, salt, b"pages"), hkdf(index_key, salt, b"ids"), verifier)
 
 
 def unlock(index_key: bytes | bytearray, salt: bytes, verifier: bytes) -> DerivedKeys:

@@ -111,10 +111,11 @@ class Lease:
         header = session.newest_header()
         slots = self._slots(header)
         if not slots:
-            if header.managed:
-                refused = KeyManagerError("none of its key managers is known", refused=True)
-                return self._failed(session, refused)
-            # The application holds the key by now: nobody is there to ask.
+            if header.managed and not any(slot in self._registry for slot in header.envelopes):
+                unknown = "its key managers are others by now, which the client does not have"
+                return self._failed(session, KeyManagerError(unknown, refused=True))
+            # The application holds the key by now, or managers that need not be asked again do. A
+            # locked session has not authenticated this: it stays as it is.
             session.expiry = None
             self.stop()
             return 0.0

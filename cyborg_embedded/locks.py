@@ -10,6 +10,7 @@ or it would keep the lock of a parent that dies alive.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -165,6 +166,42 @@ class FileLock:
             os.close(fd)
             raise
         self._fd = fd
+        return True
+
+    def upgrade(self, *, timeout: float) -> None:
+        """Hold alone a lock that is held shared, trying for `timeout` seconds.
+
+        It stays shared where that fails, and nearly all of the time until it succeeds: whoever else
+        wants it alone hardly ever finds a moment. Raises `LockedError`, `FileNotFoundError` (the
+        file has been removed in such a moment; the lock is given up).
+        """
+        deadline = time.monotonic() + timeout
+        pause, longest = POLL_SECONDS
+        while not self._convert(fcntl.LOCK_EX):
+            # A conversion that is refused has let go of the lock.
+            while not self._convert(fcntl.LOCK_SH) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS[0])
+            left = deadline - time.monotonic()
+            if left <= 0:
+                message = "the index is locked by another user of it"
+                raise LockedError(message)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, longest)
+        if self._fd is None or not self._still_named(self._fd):
+            self.release()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def downgrade(self) -> None:
+        """Share again a lock that is held alone."""
+        self._convert(fcntl.LOCK_SH)
+
+    def _convert(self, kind: int) -> bool:
+        if self._fd is None:
+            return False
+        try:
+            fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         return True
 
     def _sign(self, fd: int) -> None:

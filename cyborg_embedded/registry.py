@@ -201,25 +201,22 @@ def alone(
     finally:
         with registry.lock:
             shared.alone = False
-            shared.presence.release()
             if registry.files.get(environment.inode) is shared:
-                # Nothing was replaced. Somebody who waited may have deleted the file by now.
-                with contextlib.suppress(FileNotFoundError, LockedError):
-                    shared.presence.acquire(exclusive=False, timeout=timeout)
+                shared.presence.downgrade()
+            else:
+                shared.presence.release()
         release(environment)
 
 
 def make_exclusive(shared: Shared, timeout: float) -> None:
     """Trade the shared lock on a file for the exclusive one, to see that nobody else has it.
 
-    A refusal leaves the handles of this process as they were. Raises `LockedError`.
+    A refusal leaves the handles of this process as they were. Raises `LockedError`, `ClosedError`.
     """
     if shared.alone:
         message = "the index is being rewritten by another thread"
         raise LockedError(message, pid=os.getpid())
-    shared.presence.release()
     try:
-        shared.presence.acquire(exclusive=True, timeout=timeout)
-    except BaseException:
-        shared.presence.acquire(exclusive=False, timeout=timeout)
-        raise
+        shared.presence.upgrade(timeout=timeout)
+    except FileNotFoundError:
+        raise ClosedError(REPLACED) from None

@@ -9,12 +9,14 @@ killed on the way leaves the old one, and a file with a temporary name, which th
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cyborg_embedded import registry
 from cyborg_embedded.custody import wrap
 from cyborg_embedded.environment import Environment
 from cyborg_embedded.errors import (
+    CyborgError,
     IntegrityError,
     InvalidInputError,
     KeyRequiredError,
@@ -28,7 +30,7 @@ from cyborg_embedded.saving import save_if_it_pays
 from cyborg_embedded.store import PageStore, first_commit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from cyborg_embedded.background import Indexing
     from cyborg_embedded.header import Header
@@ -46,7 +48,7 @@ def rekey(
     indexing: Indexing,
     home: Home,
     new_key: object,
-    drop_managers: Collection[str],
+    drop_managers: object,
     report: Report,
 ) -> None:
     """Seal everything under a new index key. See `EncryptedIndex.rekey`."""
@@ -86,9 +88,12 @@ def key_for(header: Header, new_key: object) -> bytearray:
     return parse_index_key(new_key)
 
 
-def slots_left(header: Header, dropped: Collection[str]) -> list[str]:
+def slots_left(header: Header, drop_managers: object) -> list[str]:
     """The slots that are to hold the new key. Raises `InvalidInputError`."""
-    if isinstance(dropped, str):
+    dropped: list[object] | None = None
+    if isinstance(drop_managers, Iterable) and not isinstance(drop_managers, (str, bytes)):
+        dropped = list(drop_managers)
+    if dropped is None or not all(isinstance(slot, str) for slot in dropped):
         message = "drop_managers must be a list of the names of key managers"
         raise InvalidInputError(message)
     for slot in dropped:
@@ -120,7 +125,8 @@ def replace_file(
         on_failure = stack.enter_context(contextlib.ExitStack())
         on_failure.callback(keys.wipe)
         timeout = session.lock_timeout
-        stack.enter_context(indexing.paused())
+        stack.callback(look_again, session, indexing)
+        stack.enter_context(indexing.paused(timeout))
         save_if_it_pays(session)
         store = stack.enter_context(session.writing())
         with session.read() as (state, _):
@@ -142,12 +148,20 @@ def replace_file(
         take_over = stack.enter_context(session.replacing())
         swap(lambda: home.folder.replace(temporary, path))
         on_failure.pop_all()
-        take_over(
-            PageStore.open_with(path, lambda found: same(found, header, keys), timeout=timeout)
-        )
-    with session.read():
-        pass
-    indexing.look()
+        # It is done, whatever becomes of this handle: an error would be taken for a failure, and
+        # the new key be thrown away. A handle that cannot go on says so when it is next used.
+        with contextlib.suppress(CyborgError, OSError):
+            take_over(
+                PageStore.open_with(path, lambda found: same(found, header, keys), timeout=timeout)
+            )
+
+
+def look_again(session: Session, indexing: Indexing) -> None:
+    """See what there is to do for the graph, whether the file was replaced or not."""
+    with contextlib.suppress(CyborgError):
+        with session.read():
+            pass
+        indexing.look()
 
 
 def same(found: Header, header: Header, keys: DerivedKeys) -> DerivedKeys:

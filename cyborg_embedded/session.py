@@ -1,28 +1,22 @@
-"""A handle's way to the file: reads that see the newest commit, writes on top of it.
-
-A session is open, locked or closed. While it is locked, as its key manager wants it, it has neither
-keys nor plaintext, and every call says why; it may be opened again. Its store may also be replaced,
-by that of a file that takes the place of the one that is open.
-"""
+"""A handle's way to the file: reads that see the newest commit, writes on top of it."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from cyborg_embedded.caches import Caches
 from cyborg_embedded.errors import ClosedError, KeyManagerError, ReadOnlyError
+from cyborg_embedded.lifecycle import Lifecycle
 from cyborg_embedded.state import State, advance
-from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from cyborg_embedded.header import Header
-    from cyborg_embedded.keys import DerivedKeys
     from cyborg_embedded.pages import ReadView, WriteView
+    from cyborg_embedded.store import PageStore
     from cyborg_embedded.transactions import ReadTransaction
 
 __all__ = ["Session"]
@@ -52,7 +46,12 @@ class Reading:
         self._txn.end(error)
 
 
-class Session(Caches):
+def call(work: Callable[[WriteView, State], T], state: State, view: WriteView) -> T:
+    """Do some work on top of a commit."""
+    return work(view, state)
+
+
+class Session(Lifecycle):
     """An open index without its public face. Threads may share it.
 
     Lock order: the environment's gate (inside any transaction), then `_lock`. No transaction is
@@ -67,39 +66,18 @@ class Session(Caches):
         read_only: bool = False,
         cache_bytes: int | None = None,
     ) -> None:
-        super().__init__()
-        self._store: PageStore | None = store
-        self._locked: tuple[PageStore, KeyManagerError] | None = None
-        self._replacing = threading.Lock()
-        """Held while the file is replaced: readers that find theirs closed wait for this."""
-        self.on_close: Callable[[], object] = lambda: None
-        """What is to be done once the file has been given up."""
-        self.expiry: Callable[[], KeyManagerError | None] | None = None
-        """Says why the session is to be locked, once it is; None where nobody has to be asked."""
+        super().__init__(store)
         self._lock_timeout = lock_timeout
         self._read_only = read_only
         self._cache_bytes = cache_bytes
-        self._lock = threading.Lock()
-        self._state: State | None = None
-
-    @property
-    def store(self) -> PageStore:
-        """The sealed pages. Raises `ClosedError` once the handle is closed, `KeyManagerError` while
-        it is locked.
-        """
-        store = self._store
-        if store is None:
-            raise self._refusal()
-        return store
-
-    @property
-    def underlying(self) -> PageStore:
-        """The store, whether or not it is locked. Raises `ClosedError`."""
-        locked = self._locked
-        return locked[0] if locked is not None else self.store
 
     def newest_header(self) -> Header:
-        """The header as it is now, whether or not the session is locked. Raises `ClosedError`."""
+        """The header as it is now: authentic, unless the session is locked. Raises `ClosedError`,
+        `IntegrityError`.
+        """
+        if self._locked is None:
+            with contextlib.suppress(KeyManagerError), self.read() as (state, _):
+                return state.snapshot.header
         store = self.underlying
         try:
             return store.newest_header()
@@ -109,19 +87,6 @@ class Session(Caches):
             if newer is store:
                 raise
             return newer.newest_header()
-
-    def _refusal(self) -> ClosedError | KeyManagerError:
-        locked = self._locked
-        if locked is None:
-            message = "the index is closed"
-            return ClosedError(message)
-        _, reason = locked
-        return KeyManagerError(f"the index is locked: {reason}", refused=reason.refused)
-
-    @property
-    def state(self) -> State | None:
-        """The newest commit that has been read so far, without asking the file."""
-        return self._state
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -141,11 +106,6 @@ class Session(Caches):
     def lock_timeout(self) -> float:
         """Seconds that a call waits for a lock that somebody else holds."""
         return self._lock_timeout
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._store is None and self._locked is None
 
     def read(self) -> Reading:
         """A with block with the newest commit, and a view of it that lasts as long. Do not nest.
@@ -178,18 +138,6 @@ class Session(Caches):
             txn.end()
             store = self.store
 
-    def _instead_of(self, store: PageStore, error: ClosedError) -> PageStore:
-        """The store that has taken the place of one that is closed. Raises `error` if there is
-        none, `KeyManagerError`.
-        """
-        if store.environment.inherited:
-            raise error
-        with self._replacing:
-            newer = self.store
-        if newer is store:
-            raise error
-        return newer
-
     def _follow(self, store: PageStore, known: State | None, view: ReadView) -> State | None:
         """Step from `known` to the commit of `view`; None if another thread has stepped first, or
         the store is no longer in use.
@@ -214,10 +162,17 @@ class Session(Caches):
                     pass
                 if store is not self._store:
                     continue
-                result, snapshot = store.write(state.snapshot, lambda view: work(view, state))
-                if snapshot is not state.snapshot:
-                    with store.read(snapshot) as view:
-                        self._follow(store, state, view)
+                try:
+                    result, snapshot = store.write(state.snapshot, partial(call, work, state))
+                except ClosedError:
+                    if store is self._store:
+                        raise
+                    continue  # locked, or replaced, before anything was written
+                # From here on it is written, whatever becomes of this handle.
+                with contextlib.suppress(ClosedError):
+                    if snapshot is not state.snapshot:
+                        with store.read(snapshot) as view:
+                            self._follow(store, state, view)
                 return result
 
     def check_writable(self) -> None:
@@ -246,66 +201,3 @@ class Session(Caches):
     def hurry(self) -> None:
         """From now on wait for no lock for long: the handle is about to be closed."""
         self._lock_timeout = min(self._lock_timeout, HURRIED_SECONDS)
-
-    def lock(self, reason: KeyManagerError) -> None:
-        """Forget keys and plaintext, and refuse every call, until `unlock`.
-
-        Running calls end first. The file stays open. Nothing happens if the handle is closed or
-        locked already.
-        """
-        with self._lock:
-            store = self._store
-            if store is None:
-                return
-            self._locked = (store, reason)
-            self._store = self._state = None
-        store.wipe()
-        self.forget()
-
-    def check_expiry(self) -> None:
-        """Lock the session if its time is over."""
-        reason = self.expiry and self.expiry()
-        if reason is not None:
-            self.lock(reason)
-
-    def unlock(self, keys: DerivedKeys) -> None:
-        """Go on with keys that were given again. They are wiped if the handle is not locked."""
-        with self._lock:
-            if self._locked is not None:
-                parked, _ = self._locked
-                self._store = PageStore(parked.environment, parked.header, keys)
-                self._locked = None
-                return
-        keys.wipe()
-
-    @contextlib.contextmanager
-    def replacing(self) -> Iterator[Callable[[PageStore], None]]:
-        """A with block in which the file is replaced; the function it gives is to be called with
-        the new store. Other threads' reads wait meanwhile, and go on with that.
-        """
-
-        def replace(store: PageStore) -> None:
-            with self._lock:
-                old, reason = self._store, None
-                if self._locked is not None:
-                    old, reason = self._locked
-                if old is not None:
-                    self._store, self._state, self._locked = store, None, None
-            (old or store).close()
-            self.forget()
-            if reason is not None:
-                self.lock(reason)
-
-        with self._replacing:
-            yield replace
-
-    def close(self) -> None:
-        """Give up the file and forget keys and plaintext. Calling it again does nothing."""
-        with self._lock:
-            store, self._store, self._state = self._store, None, None
-            if self._locked is not None:
-                store, self._locked = self._locked[0], None
-        if store is not None:
-            store.close()
-            self.on_close()
-        self.forget()

@@ -15,6 +15,7 @@ Errors name the file, the line or slot, and the field: never a value, which may 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -131,7 +132,17 @@ def check_manager(slot: str, manager: object) -> KeyManager:
     if not sound:
         message = f"key manager {slot!r}: its provider must be 1 to {MAX_SLOT} printable characters"
         raise InvalidInputError(message)
+    for name, optional in (("key_ttl", True), ("key_grace", False)):
+        value: object = getattr(manager, name, None)
+        if not (optional and value is None) and not is_seconds(value):
+            message = f"key manager {slot!r}: its {name} must be a positive, finite number"
+            raise InvalidInputError(message)
     return manager
+
+
+def is_seconds(value: object) -> bool:
+    """Whether it is a positive, finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def read_registry(

@@ -58,6 +58,7 @@ def test_run_measures_everything_on_the_sample(tmp_path):
     for phase in ("rest", "upsert", "scan"):
         assert 0 < writes[phase]["p50_us"] <= writes[phase]["p99_us"] <= writes[phase]["max_us"]
     check_filters(figures["filters"])
+    check_keys(figures["keys"])
     assert '{"pos": "n"}' in printed
 
 
@@ -85,10 +86,31 @@ def check_filters(figures):
     assert updated["scattered"]["rows_s"] > 0 < updated["scattered"]["first_ms"]
 
 
+def check_keys(figures):
+    """A wrong key opens nothing; every way of changing the key has its times and is right."""
+    refused = figures["wrong"]
+    assert refused["unchanged"]
+    assert refused["pages"] == 0
+    assert 0 < refused["us"] < refused["right_us"]
+    rekey, compact, rewrap = figures["rekey"], figures["compact"], figures["rewrap"]
+    assert rekey["right"]
+    assert compact["right"]
+    assert rewrap["right"]
+    assert rekey["s"] > 0 < rekey["copy_s"]
+    assert rekey["ratio"] > 0 < rekey["vectors_mb_s"]
+    assert compact["s"] > 0
+    assert compact["deleted"] == -(-figures["rows"] // 5)
+    assert compact["after_mb"] < compact["before_mb"]
+    custodies = {"supplied", "passphrase", "key file"}
+    pairs = {(each["from"], each["to"]): each for each in rewrap["pairs"]}
+    assert pairs.keys() == {(a, b) for a in custodies for b in custodies - {a}}
+    assert all(each["commit_ms"] > 0 < each["managers_ms"] for each in pairs.values())
+
+
 def test_parts_that_are_skipped_leave_no_line_behind(tmp_path):
     """`--skip` leaves parts out, also where an index has no sealed form, as with so few rows."""
     options = ["--rows", "400", "--queries", "10", "--rounds", "1", "--repeat", "1"]
-    parts = ["cold", "memory", "writes", "curves", "filters"]
+    parts = ["cold", "memory", "writes", "curves", "keys", "filters"]
     printed, figures = run(
         "run.py", tmp_path, "--data", REPOSITORY / "sample", *options, "--skip", *parts
     )
@@ -106,6 +128,16 @@ def test_filters_are_measured_alone_and_without_metadata_of_their_own(tmp_path):
     assert figures["rows"] == 1000
     assert "group" in printed
     check_filters(figures)
+
+
+def test_keys_are_measured_alone(tmp_path):
+    """`bench/keys.py` runs by itself."""
+    options = ["--rows", "1000", "--repeat", "1"]
+    printed, figures = run("keys.py", tmp_path, "--data", REPOSITORY / "sample", *options)
+    assert figures["rows"] == 1000
+    assert "0 pages opened, file unchanged" in printed
+    assert "WRONG" not in printed
+    check_keys(figures)
 
 
 def test_million_runs_with_fewer(tmp_path):

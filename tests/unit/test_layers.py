@@ -81,6 +81,7 @@ LAYERS = {
     "state": {"state"},
     "over a state": {"coarse", "columnset", "ordering", "results", "rows", "search"},
     "caches": {"caches"},
+    "lives of handles": {"lifecycle"},
     "session": {"session"},
     "over a session": {"groundcheck", "salvaging", "lease", "rewriting", "saving", "selection"},
     "checks of what is derived": {"derivedcheck"},
