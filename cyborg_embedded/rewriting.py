@@ -1,9 +1,10 @@
 """An index written anew into another file: its live rows, under other keys or the same ones.
 
 Rows are renumbered without gaps, in their order, so nothing of what was deleted goes along. A saved
-graph does where all its nodes live, since then only its row numbers change; otherwise it is
-dropped, as columns are: derived state, made again when it is next needed. Each block of rows is a
-commit of the new file; nobody sees that before it is whole, verified and in its place.
+graph does where all its nodes live, since then only its row numbers change; columns do where no
+number changes. Otherwise they are dropped: derived state, made again when it is next needed. Each
+block of rows is a commit of the new file; nobody sees that before it is whole, verified and in its
+place.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from cyborg_embedded.aead import TAG_BYTES
+from cyborg_embedded.columnpages import load_columns, save_columns
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.ids import IdCache, record_all_ids
 from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage, append_item_ids
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_copy", "first_root", "rewrite", "rewrite_rows"]
 
+UNKNOWN = bytes(TAG_BYTES)
+"""The tag of no page."""
 BLOCK_BYTES = 32 << 20
 """Vectors that one commit of the new file writes."""
 
@@ -97,6 +102,8 @@ def rewrite_rows(
     def finish(view: WriteView, source: ReadView) -> None:
         record_all_ids(view, b"".join(blinded))
         copy_graph(view, source, live)
+        if len(live) == source.snapshot.root.rows:
+            copy_columns(view, source)
 
     with read() as source:
         target.write(snapshot, lambda view: finish(view, source))
@@ -166,6 +173,23 @@ def copy_graph(view: WriteView, source: ReadView, live: Rows) -> None:
         return
     kept = codes if covered == graph.covered else codes[live[:covered]]
     save_graph(view, copied, lambda row: kept[row:], 0)
+
+
+def copy_columns(view: WriteView, source: ReadView) -> None:
+    """Save the columns of another index with the same rows, if it has any."""
+    try:
+        columns = load_columns(source)
+    except IntegrityError:
+        return
+    if columns is None:
+        return
+    old = source.snapshot.tags.get(PageKind.ITEMS, b"")
+    new = view.fresh_tags(PageKind.ITEMS)
+    made_of = np.frombuffer(columns.tags, "V16")
+    # Pages that the columns were behind with stay pages that they do not know.
+    same = made_of == np.frombuffer(old[: len(columns.tags)], "V16")
+    tags = [tag if known else UNKNOWN for tag, known in zip(new, same.tolist(), strict=False)]
+    save_columns(view, replace(columns, tags=b"".join(tags)))
 
 
 def check_copy(store: PageStore, rows: int, sequence: int) -> None:

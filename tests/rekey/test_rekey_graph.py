@@ -166,3 +166,24 @@ def test_columns_and_codes_are_made_again(custodian, index, vectors):
         assert index.count(wanted) == 700
         assert index.list_ids(wanted) == [f"{row}" for row in range(600, 1300)]
         custodian.renew(index)
+
+
+def test_columns_go_along(tmp_path, made):
+    """What filters use is in the new file where no row has died, and is right there."""
+    way = made[1]
+    custodian = Custodian(tmp_path / "with-columns", way)
+    with custodian.create(dimension=2) as index:
+        names = [str(row) for row in range(100)]
+        index.upsert(names, np.ones((100, 2)), [{"n": row} for row in range(100)])
+        index.optimize()
+        index.upsert(["7"], np.ones((1, 2)), [{"n": 700}])
+        custodian.renew(index)
+        with index._session.read() as (state, _):
+            assert state.root.columns is not None
+        assert index.verify().ok
+        assert index.list_ids(filters={"n": {"$gte": 99}}) == ["7", "99"]
+        index.delete(["3"])
+        custodian.renew(index)
+        with index._session.read() as (state, _):
+            assert state.root.columns is None
+        assert index.list_ids(filters={"n": {"$lte": 4}}) == ["0", "1", "2", "4"]
