@@ -220,12 +220,14 @@ class Client(KeyChanges):
         """Save what can be saved of a damaged index into a new one, `to`, under the same key.
 
         Every item that still authenticates is in it; what is derived, and the table of ids, is made
-        anew. The report says what was lost. The damaged index is left as it is. (Where nothing but
-        what is derived or the table of ids is damaged, `EncryptedIndex.compact` mends an index in
-        place.) Key and `kms_name` as in `load_index`; every key manager of the index must be there.
+        anew. The report says what was lost. The damaged index is left as it is: a private copy of
+        it is read, as with `load_index(untrusted=True)`; nobody should write to it meanwhile.
+        (Where nothing but what is derived or the table of ids is damaged, `EncryptedIndex.compact`
+        mends an index in place.) Key and `kms_name` as in `load_index`; every key manager of the
+        index must be there.
 
-        Raises `IntegrityError` (not even the root opens), and what `load_index` and `create_index`
-        raise.
+        Raises `IntegrityError` (not even the root opens), `FormatError` (nor LMDB's tree), and what
+        `load_index` and `create_index` raise.
         """
         self._check_open()
         report = progress or (lambda _done, _total: None)

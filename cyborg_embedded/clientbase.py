@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from typing import TYPE_CHECKING, NoReturn, TypedDict
 
+from cyborg_embedded.distrust import private_copy
 from cyborg_embedded.errors import ClosedError
 from cyborg_embedded.folder import Folder
 from cyborg_embedded.keys import generate_index_key
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from cyborg_embedded.kms.manager import KeyManager
 
 __all__ = ["ClientBase", "IndexInfo"]
+
+TIMEOUT = 10.0
 
 
 class IndexInfo(TypedDict):
@@ -85,14 +89,19 @@ class ClientBase:
         self._check_open()
         return self._folder.names()
 
-    def describe_index(self, name: str) -> IndexInfo:
-        """What can be told of an index without its key. See `IndexInfo`.
+    def describe_index(self, name: str, *, untrusted: bool = False) -> IndexInfo:
+        """What can be told of an index without its key. See `IndexInfo`; `untrusted` as in
+        `Client.load_index`.
 
         Raises `InvalidInputError`, `IndexNotFoundError`, `FormatError`.
         """
         self._check_open()
         path = self._folder.find(name)
-        header = PageStore.peek(path, timeout=10.0)
+        with contextlib.ExitStack() as stack:
+            opened = path
+            if untrusted:
+                opened = stack.enter_context(private_copy(self._folder, path, TIMEOUT))
+            header = PageStore.peek(opened, timeout=TIMEOUT)
         created = dt.datetime.fromtimestamp(header.created, dt.timezone.utc)
         return {
             "name": check_name(name),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cyborg_embedded.custody import wrap
+from cyborg_embedded.distrust import private_copy
 from cyborg_embedded.environment import Environment
 from cyborg_embedded.header import new_header, new_index_id
 from cyborg_embedded.rewriting import check_copy, first_root, rewrite_rows
@@ -32,10 +34,12 @@ def repair(
     report: Callable[[int, int], None],
 ) -> RepairReport:
     """Save what can be saved of the index `name` into a new one. See `Client.repair_index`."""
-    path = folder.find(name)
     folder.check_free(to)
-    before = PageStore.peek(path, timeout=timeout)
-    with custody.opened(before) as (index_key, keys):
+    with contextlib.ExitStack() as stack:
+        # What is damaged may be so in a way that LMDB does not survive.
+        path = stack.enter_context(private_copy(folder, folder.find(name), timeout))
+        before = PageStore.peek(path, timeout=timeout)
+        index_key, keys = stack.enter_context(custody.opened(before))
         keys.wipe()
         header = successor(before, custody, index_key)
         store = PageStore.open(path, index_key, timeout=timeout)

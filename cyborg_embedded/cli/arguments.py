@@ -112,7 +112,21 @@ def parser() -> Parser:
     )
     without = "write an index anew, without deleted items and free space"
     compact = command("compact", without, place, keys, managers, lock)
-    for each in (rekey, compact):
+    verify = command("verify", "look at everything in an index", place, keys, managers, lock)
+    verify.add_argument("--json", action="store_true", help="as JSON")
+    verify.add_argument(
+        "--untrusted", action="store_true", help="the file may have been written by a stranger"
+    )
+    backup = command("backup", "copy an index, also while it is used", place, keys, managers, lock)
+    backup.add_argument("to", metavar="FILE", type=text, help="a new file for the copy")
+    restore = command("restore", "make an index from a backup", place, keys, managers, lock)
+    restore.add_argument("backup", metavar="FILE", type=text, help="the copy")
+    for each in (backup, restore):
+        each.add_argument("--unchecked", action="store_true", help="do not look at what is in it")
+    saving = "save what can be saved of a damaged index into a new one"
+    repair = command("repair", saving, place, keys, managers, lock)
+    repair.add_argument("--to", metavar="NAME", type=text, required=True, help="the new one")
+    for each in (rekey, compact, verify, repair):
         each.add_argument("--quiet", action="store_true", help="no progress bar")
 
     delete = command("delete", "delete an index for good", place, keys, managers, lock)

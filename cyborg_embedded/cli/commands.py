@@ -9,15 +9,11 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from cyborg_embedded.cli.care import CARE
 from cyborg_embedded.cli.destination import Destination
+from cyborg_embedded.cli.finding import found
 from cyborg_embedded.cli.folders import client_of
-from cyborg_embedded.cli.keysources import (
-    check_sources,
-    new_source,
-    opening,
-    registry_of,
-    source,
-)
+from cyborg_embedded.cli.keysources import check_sources, new_source, registry_of, source
 from cyborg_embedded.cli.progress import progress_bar
 from cyborg_embedded.cli.rewrap import rewrap
 from cyborg_embedded.cli.terminal import ask_line, say
@@ -34,22 +30,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Iterator, Mapping
 
-    from cyborg_embedded.cli.keysources import Opening
     from cyborg_embedded.client import Client
-    from cyborg_embedded.clientbase import IndexInfo
 
 __all__ = ["COMMANDS"]
-
-
-@contextlib.contextmanager
-def found(options: Namespace) -> Iterator[tuple[Client, IndexInfo, Opening]]:
-    """The index that a command is about: its client, what is told of it, and how it is opened."""
-    check_sources(options)
-    registry = registry_of(options, wanted=not source(options).given)
-    with client_of(options.folder, registry) as client:
-        told = client.describe_index(options.name)
-        with opening(options, told["key_managers"], registry) as how:
-            yield client, told, how
 
 
 def keygen(options: Namespace) -> None:
@@ -221,4 +204,5 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "rekey": rekey,
     "compact": compact,
     "delete": delete,
+    **CARE,
 }

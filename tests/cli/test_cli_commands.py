@@ -292,15 +292,17 @@ def main_of(arguments):
     return main([*map(str, arguments)])
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"keygen", "list", "create"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"keygen", "list", "create", "restore"}))
 def test_what_is_not_there(shell, command):
-    """No command but `create` makes a folder, and none an index that is not there."""
+    """No command but `create` and `restore` makes a folder, and none an index that is not there."""
     rest = {
         "rewrap": [*FILE, *KMS, "--to-kms", "file"],
         "add-manager": ["file", *KMS],
         "remove-manager": ["file", *KMS],
         "delete": ["--yes", *FILE],
         "rekey": [*FILE, "--new-key-file", "other.key"],
+        "backup": ["copy.cyb", *FILE],
+        "repair": ["--to", "saved", *FILE],
     }.get(command, FILE)
     shell(command, shell.indexes, "notes", *rest, code=3)
     assert not shell.indexes.exists()

@@ -177,7 +177,7 @@ def test_no_argument_takes_a_key(supplied):
     assert taken == {
         *("FOLDER", "NAME", "SLOT", "--out", "--key-file", "--key-env", "--kms", "--kms-name"),
         *("--new-key-file", "--new-key-env", "--to-kms", "--drop-manager"),
-        *("--metric", "--storage-precision"),
+        *("--metric", "--storage-precision", "--to", "FILE"),
     }
     wrong = ("--kms", "--key", "--index-key", "--key-prompt", "--saved-key", "--kms-name")
     codes = {"--key-file": 4, "--key-env": 4} | dict.fromkeys(wrong, 2)
