@@ -201,6 +201,22 @@ class WriteView(ReadView):
         self._counts[kind] = max(pages, number + 1)
         self._tags.setdefault(kind, {})[number] = self.seal_bound(kind, number, plaintext)
 
+    def seal_each(self, kind: PageKind, first: int, plaintexts: Sequence[Buffer]) -> None:
+        """`seal` for several pages in order, with less around each of them."""
+        pages = self.pages(kind)
+        if first > pages:
+            message = f"page {first} of {kind.name} would leave a gap"
+            raise IndexError(message)
+        seal, put, pack = self._sealer.seal, self._writable.put, PAGE_KEY.pack
+        kind_number, index_id = int(kind), self._cipher.header.index_id
+        tags = self._tags.setdefault(kind, {})
+        for number, plaintext in enumerate(plaintexts, first):
+            key = pack(kind_number, number)
+            sealed = seal(plaintext, index_id + key)
+            put(key, sealed)
+            tags[number] = bytes(sealed[-TAG_BYTES:])
+        self._counts[kind] = max(pages, first + len(plaintexts))
+
     def seal_bound(self, kind: PageKind, number: int, plaintext: Buffer) -> bytes:
         """Write a page whose tag the caller keeps in another page."""
         sealed = self._sealer.seal(plaintext, self._cipher.aad(kind, number))

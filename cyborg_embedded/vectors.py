@@ -108,8 +108,8 @@ def append_vectors(view: WriteView, layout: VectorLayout, first_row: int, stored
     if kept:
         view.open_into(PageKind.VECTORS, first_page, flat[layout.span(0)])
     matrix[kept : kept + len(stored)] = stored
-    for page in range(pages):
-        view.seal(PageKind.VECTORS, first_page + page, flat[layout.span(page)])
+    parts = [flat[layout.span(page)] for page in range(pages)]
+    view.seal_each(PageKind.VECTORS, first_page, parts)
 
 
 def append_copied_vectors(

@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import subprocess
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,7 +78,7 @@ def make_case(folder):
         for start in range(100, 125, 5):
             upsert(index, range(start, start + 5))
             note()
-    for earlier, later in zip(answers, answers[1:], strict=False):
+    for earlier, later in pairwise(answers):
         assert all(earlier[name] != later[name] for name in ("ids", "items", "all", "sequence"))
         assert not [answer for answer in later.values() if answer[0] != "is"]
     return SimpleNamespace(pristine=path.read_bytes(), commits=[answers[-1], answers[-2]])

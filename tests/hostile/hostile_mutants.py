@@ -1,6 +1,5 @@
 """Files that somebody has made of an index: one change or more of a kind, by a seed."""
 
-import lmdb_layout as layout
 from lmdb_layout import (
     BRANCH,
     HEAD,
@@ -10,6 +9,7 @@ from lmdb_layout import (
     OVERFLOW,
     PAGE,
     PAGE_FIELDS,
+    big_nodes,
     field,
     free_lists,
     get,
@@ -146,7 +146,7 @@ def forge_node(data, rng):
 def forge_run(data, rng):
     """The length of a run of overflow pages, or what points to it."""
     leaves = [page for page in live_pages(data, "main") if kind(data, page) & LEAF]
-    big = [at for page in leaves for at in nodes(data, page) if get(data, at + 4, "H") & 1]
+    big = [at for page in leaves for at in big_nodes(data, page)]
     at = rng.choice(big)
     value = at + 8 + get(data, at + 6, "H")
     run = get(data, value, "Q")
@@ -162,7 +162,7 @@ def forge_run(data, rng):
 def exchange_values(data, rng):
     """Two records change their values, with all of the structure sound."""
     leaves = [page for page in live_pages(data, "main") if kind(data, page) & LEAF]
-    big = [at for page in leaves for at in nodes(data, page) if get(data, at + 4, "H") & 1]
+    big = [at for page in leaves for at in big_nodes(data, page)]
     one, other = (at + 8 + get(data, at + 6, "H") for at in rng.sample(big, 2))
     first, second = get(data, one, "Q"), get(data, other, "Q")
     if field(data, first, "overflow count", PAGE_FIELDS) == field(
@@ -210,6 +210,3 @@ def mutant(pristine, rng, number):
     data = bytearray(pristine)
     way(data, rng)
     return f"{way.__name__} {number}", bytes(data)
-
-
-__all__ = ["WAYS", "layout", "mutant"]

@@ -72,6 +72,11 @@ def nodes(data, page):
     return [start + get(data, start + at, "H") for at in range(HEAD, lower, 2)]
 
 
+def big_nodes(data, page):
+    """Where the nodes of a leaf start whose values have pages of their own."""
+    return [at for at in nodes(data, page) if get(data, at + 4, "H") & BIG]
+
+
 def tree(data, root):
     """The pages of a tree, runs of overflow pages by their first, root first."""
     found = []
@@ -81,12 +86,13 @@ def tree(data, root):
         found.append(page)
         flags = field(data, page, "flags", PAGE_FIELDS)
         if flags & BRANCH:
-            for at in nodes(data, page):
-                waiting.append(get(data, at, "I") | get(data, at + 4, "H") << 32)
+            waiting += [
+                get(data, at, "I") | get(data, at + 4, "H") << 32 for at in nodes(data, page)
+            ]
         elif flags & LEAF:
-            for at in nodes(data, page):
-                if get(data, at + 4, "H") & BIG:
-                    waiting.append(get(data, at + 8 + get(data, at + 6, "H"), "Q"))
+            waiting += [
+                get(data, at + 8 + get(data, at + 6, "H"), "Q") for at in big_nodes(data, page)
+            ]
     return found
 
 
@@ -109,6 +115,4 @@ def free_lists(data):
                 value = at + 8 + get(data, at + 6, "H")
                 big = get(data, at + 4, "H") & BIG
                 found.append(get(data, value, "Q") * PAGE + HEAD if big else value)
-        elif kind(data, page) & OVERFLOW:
-            pass
     return found

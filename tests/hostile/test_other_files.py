@@ -82,7 +82,8 @@ def test_no_file_in_its_place(case, opener, tmp_path, kind):
     """What is not a file by itself, a link included, is refused at once."""
     in_place(kind, place(tmp_path / "odd", case.pristine))
     answers = opener.ask(tmp_path / "odd", kind, AT_ONCE)
-    assert answers["open"][0] == "error" and set(answers) == {"open"}, answers
+    assert set(answers) == {"open"}
+    assert answers["open"][0] == "error", answers
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,8 @@ def test_no_file_as_the_lock_of_the_folder(case, opener, tmp_path, kind):
     lock.write_bytes(b"as it was")
     in_place(kind, lock)
     answers = opener.ask(path.parent, kind, AT_ONCE)
-    assert answers["open"][0] == "error" and set(answers) == {"open"}, answers
+    assert set(answers) == {"open"}
+    assert answers["open"][0] == "error", answers
     assert (path.parent / "elsewhere").read_bytes() == b"as it was"
 
 

@@ -83,9 +83,7 @@ class Disk:
 
     def named(self, count):
         """The names, after some of the changes that are not certain."""
-        names = dict(self.names)
-        for name, file in self.changes[:count]:
-            names[name] = file
+        names = self.names | {change.name: change.file for change in self.changes[:count]}
         return {name: file for name, file in names.items() if file is not None}
 
     def content(self, rng, file, event):
@@ -116,14 +114,14 @@ def all_images(events, rng, count):
     First the folder after each call with nothing but what is certain, then any.
     """
     disk = Disk()
-    moments = []
     for event in events:
         disk.follow(event)
         if isinstance(event, Done):
             yield event.number, disk.least()
-    for number in range(count):
-        # Each event in turn, so that none is left out.
-        moments.append(number % len(events) if count >= len(events) else rng.randrange(len(events)))
+    # Each event in turn, so that none is left out.
+    moments = [number % len(events) for number in range(count)]
+    if count < len(events):
+        moments = rng.sample(range(len(events)), count)
     disk, at = Disk(), 0
     for moment in sorted(moments):
         for event in events[at:moment]:

@@ -61,6 +61,7 @@ class Recorder:
 
     def __init__(self, folder):
         self.folder = str(folder)
+        self.files = set()
         self.events = []
 
     def inside(self, path):
@@ -86,6 +87,10 @@ class Recorder:
             before = Path(environment.path).read_bytes()
             result = write(environment, work)
             file = os.stat(environment.path).st_ino
+            if file not in self.files:
+                # It was made just now, with a name that nobody looks for.
+                self.files.add(file)
+                self.events.append(Named(self.inside(environment.path), file))
             self.events.append(Commit(file, before, Path(environment.path).read_bytes()))
             return result
 

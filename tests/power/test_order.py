@@ -37,7 +37,9 @@ def can_trace():
     """Whether there is strace, and it is let."""
     if sys.platform != "linux" or shutil.which("strace") is None:
         return False
-    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+    return (
+        subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+    )
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ class Story:
             yield lambda s=start: index.delete([f"i{n}" for n in range(s, s + 30, 2)])
             yield index.optimize
             yield lambda s=start: self.upsert(index, range(s + 10, s + 20), 9000)
-            yield lambda s=start: self.back_up(index, f"{s}.copy", KEYS.index(key) - 1)
+            yield lambda s=start, k=key: self.back_up(index, f"{s}.copy", KEYS.index(k) - 1)
             yield index.compact
             yield lambda s=start: index.delete([f"i{s + 41}"])
             index.rekey(key)
