@@ -8,7 +8,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-crash test-slow bench bench-million clean
+.PHONY: help demo test check test-crash test-slow test-fuzz bench bench-million soak clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s%s\n", $$1, $$2}'
@@ -31,11 +31,17 @@ test-crash: $(INSTALLED_DEV) ## the long crash suite: kills and power cuts at ev
 test-slow: $(INSTALLED_DEV) ## all long suites
 	$(BIN)/python -m pytest -m slow
 
+test-fuzz: $(INSTALLED_DEV) ## decoders under coverage-guided fuzzing, ten minutes in all: needs atheris
+	$(BIN)/python tests/fuzz/run_atheris.py
+
 bench: $(INSTALLED_BENCH) ## the figures of the README, measured on this machine
 	$(BIN)/python bench/run.py
 
 bench-million: $(INSTALLED) ## figures at a million rows: needs some gigabytes and a while
 	$(BIN)/python bench/million.py
+
+soak: $(INSTALLED_BENCH) ## half an hour of mixed work: what an index takes is to level off
+	$(BIN)/python bench/soak.py
 
 clean: ## remove .venv, demo-data and what tools leave behind
 	rm -rf $(VENV) demo-data build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
