@@ -5,8 +5,8 @@
 One handle is written to and queried by turns: items replaced, deleted and put back, metadata
 changed, filters, contents, `optimize` now and then; another handle is opened, asked and closed
 again and again, and so is one of another process; every tenth of the time the index is compacted,
-rekeyed or backed up. File size, anonymous memory, open descriptors and LMDB's reader slots are noted and drawn
-(soak.svg). The index never holds more than `--rows` items.
+rekeyed or backed up. File size, anonymous memory, open descriptors and LMDB's reader slots are
+noted and drawn (soak.svg). The index never holds more than `--rows` items.
 
 Prints the figures of the second fifth of the time beside those of the last: what levels off is
 the same in both. Ends with `verify`.

@@ -56,10 +56,10 @@ def path_of(arguments):
 
 def test_meta_pages_are_written_last(trace):
     """A meta page is written inside one sector, through O_DSYNC, with all else synced before."""
-    durable, unsynced, commits = set(), {}, 0
+    durable, unsynced, commits = {}, {}, 0
     for call, arguments, returned in trace:
-        if call == "openat" and "O_DSYNC" in arguments:
-            durable.add(re.search(r'"(.*?)"', arguments)[1])
+        if call == "openat":
+            durable[returned] = "O_DSYNC" in arguments
         elif call in SYNCS:
             unsynced.pop(path_of(arguments), None)
         elif call in WRITES and path_of(arguments).endswith(".cyb"):
@@ -70,7 +70,7 @@ def test_meta_pages_are_written_last(trace):
                 # None but the two pages that a new file begins with is ever written over.
                 assert offset != 0 or returned == 2 * BLOCK
                 continue
-            assert path in durable
+            assert durable[int(arguments.partition("<")[0])]
             assert path not in unsynced
             assert offset // BLOCK in (0, 1)
             assert offset // SECTOR == (offset + META_BYTES - 1) // SECTOR
