@@ -12,8 +12,9 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING
 
+from cyborg_embedded.distrust import is_sound
 from cyborg_embedded.environment import translated
-from cyborg_embedded.errors import IntegrityError, InvalidInputError
+from cyborg_embedded.errors import FormatError, IntegrityError, InvalidInputError
 from cyborg_embedded.lockfiles import remove_files
 from cyborg_embedded.session import Session
 from cyborg_embedded.store import PageStore
@@ -115,6 +116,9 @@ def restore(
             shutil.copyfileobj(opened, copy, 1 << 20)
             copy.flush()
             os.fsync(copy.fileno())
+        if not is_sound(path):
+            message = "the structure of the backup is damaged or forged: it is not opened"
+            raise FormatError(message)
         session = Session(
             PageStore.open_with(path, custody.keys, timeout=timeout), lock_timeout=timeout
         )

@@ -204,7 +204,13 @@ class Client(KeyChanges):
         lease = lease_of(session, self._kms, slot)
         home = Home(check_name(name), self._folder, self._kms)
         index = EncryptedIndex(home, session, work, lease)
-        work.look()
+        try:
+            work.look()
+        except BaseException:
+            # Without saving: that is what has failed.
+            work.forsake()
+            session.close()
+            raise
         return index
 
     def repair_index(

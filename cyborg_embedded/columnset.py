@@ -156,7 +156,7 @@ def decoded(encoded: list[bytes], rows: list[int]) -> list[dict[str, Any]]:
     """Metadata, all at once. Raises `IntegrityError`."""
     try:
         items = items_decoder.decode(b"[" + b",".join(encoded) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         items = []
     if len(items) != len(rows):
         raise damaged_item(rows[0])

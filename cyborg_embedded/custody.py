@@ -8,6 +8,7 @@ may raise anything: what is not a `KeyManagerError` counts as a manager that can
 from __future__ import annotations
 
 import contextlib
+import hmac
 from typing import TYPE_CHECKING, TypeVar
 
 from cyborg_embedded.envelopes import Envelope, Envelopes, encode_envelopes
@@ -155,14 +156,7 @@ def unwrap(manager: KeyManager, slot: str, header: Header) -> bytearray:
         message = f"it is {manager.provider!r}, and the envelope is of {envelope.provider!r}"
         raise KeyManagerError(message, slot=slot, refused=True)
     context = KeyContext(header.index_id)
-    given = asked(slot, lambda: manager.unwrap(envelope, context))
-    if not isinstance(given, (bytes, bytearray)) or len(given) != KEY_BYTES:
-        message = "what it gave is no index key"
-        raise KeyManagerError(message, slot=slot)
-    index_key = bytearray(given)
-    if isinstance(given, bytearray):
-        wipe(given)
-    return index_key
+    return key_given(asked(slot, lambda: manager.unwrap(envelope, context)), slot)
 
 
 def wrap(
@@ -179,9 +173,36 @@ def wrap(
         if not isinstance(envelope, Envelope) or envelope.provider != manager.provider:
             message = "what it gave is no envelope of its own"
             raise KeyManagerError(message, slot=slot)
+        encode_envelopes({slot: envelope})
+        check_opens(manager, slot, envelope, context, index_key)
         envelopes[slot] = envelope
     encode_envelopes(envelopes)
     return envelopes
+
+
+def check_opens(
+    manager: KeyManager, slot: str, envelope: Envelope, context: KeyContext, index_key: bytearray
+) -> None:
+    """See that an envelope gives the key again, before anything depends on it: a passphrase may
+    have been mistyped, a role be allowed to wrap alone. Raises `KeyManagerError`.
+    """
+    with wiped(key_given(asked(slot, lambda: manager.unwrap(envelope, context)), slot)) as key:
+        if not hmac.compare_digest(key, index_key):
+            message = "it does not give the key again that it has wrapped"
+            raise KeyManagerError(message, slot=slot)
+
+
+def key_given(given: object, slot: str) -> bytearray:
+    """The index key that a manager has given; its own is wiped where that can be. Raises
+    `KeyManagerError`.
+    """
+    if not isinstance(given, (bytes, bytearray)) or len(given) != KEY_BYTES:
+        message = "what it gave is no index key"
+        raise KeyManagerError(message, slot=slot)
+    index_key = bytearray(given)
+    if isinstance(given, bytearray):
+        wipe(given)
+    return index_key
 
 
 def asked(slot: str, ask: Callable[[], T]) -> T:

@@ -9,14 +9,17 @@ very copy is opened, with a lock file of its own.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from cyborg_embedded.environment import structural_problems, translated
 from cyborg_embedded.errors import FormatError
+from cyborg_embedded.filecheck import ends_inside_a_run, is_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,8 @@ __all__ = ["private_copy"]
 SECONDS = 5.0
 SECONDS_PER_BYTE = 1e-7
 MEMORY_BYTES = 1 << 30
+MOST_HOLES = 1 << 30
+"""Bytes of a file that may be holes: they would be copied as zeros."""
 MEMORY_PER_BYTE = 4
 PROGRAM = """
 import sys
@@ -51,8 +56,7 @@ def private_copy(folder: Folder, path: str, timeout: float) -> Iterator[str]:
     Raises `FormatError`, `ReadOnlyError`, `StorageFullError`, `LockedError`.
     """
     with translated(), folder.rewriting(timeout=timeout) as copy:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(path, flags), "rb") as source, open(copy, "r+b") as target:
+        with open_file(path) as source, open(copy, "r+b") as target:
             shutil.copyfileobj(source, target, 1 << 20)
         if not is_sound(copy):
             message = "the structure of the file is damaged or forged: it is not opened"
@@ -60,9 +64,34 @@ def private_copy(folder: Folder, path: str, timeout: float) -> Iterator[str]:
         yield copy
 
 
+def open_file(path: str) -> BinaryIO:
+    """A file that is one: no link, nothing that waits for a writer, nor mostly holes.
+
+    Raises `FormatError`, `FileNotFoundError`.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    message = "what has the name of an index is not a file"
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise FormatError(message) from None
+        raise
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_size - 512 * status.st_blocks <= MOST_HOLES:
+        return open(fd, "rb")
+    os.close(fd)
+    raise FormatError(message)
+
+
 def is_sound(path: str) -> bool:
     """Whether LMDB may be let loose on a file."""
     size = os.path.getsize(path)
+    try:
+        if is_short(path) and ends_inside_a_run(path):
+            return False
+    except FormatError:
+        return False
     if getattr(sys, "frozen", False) or not sys.executable:
         # There is no interpreter to start: the walker cannot be harmed, only kept busy.
         return not structural_problems(path)

@@ -27,8 +27,8 @@ from cyborg_embedded.errors import (
     ReadOnlyError,
     StorageFullError,
 )
-from cyborg_embedded.filecheck import is_short
-from cyborg_embedded.lockfiles import WRITER_SUFFIX
+from cyborg_embedded.filecheck import ends_inside_a_run, is_short
+from cyborg_embedded.lockfiles import LOCK_SUFFIX, WRITER_SUFFIX
 from cyborg_embedded.locks import FileLock, Gate
 from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
@@ -42,6 +42,7 @@ T = TypeVar("T")
 INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win32" else (64 << 20)
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
+LOCK_FILE_BYTES = 64 * (MAX_READERS + 8)
 
 
 class Environment:
@@ -68,6 +69,8 @@ class Environment:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
             elif not empty:
                 check_length(path)
+            if not read_only:
+                reserve(path + LOCK_SUFFIX)
             self._lmdb = self._open_lmdb()
             self.inode = self._identity()
 
@@ -217,9 +220,22 @@ def check_length(path: str) -> None:
     """Refuse to map a file of which a part is missing. Raises `FormatError`."""
     # LMDB may leave free pages at the end unwritten, so a short file is not always a damaged one;
     # only then is its whole structure walked.
-    if is_short(path) and structural_problems(path):
+    if is_short(path) and (ends_inside_a_run(path) or structural_problems(path)):
         message = "the file is truncated: part of the index is missing"
         raise FormatError(message)
+
+
+def reserve(path: str) -> None:
+    """See that there is room for LMDB's lock file, which it maps: touching a hole that the disk has
+    no room for is a SIGBUS. Nobody in this process has it open. Raises `OSError`.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, LOCK_FILE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def structural_problems(path: str) -> list[str]:
@@ -266,6 +282,7 @@ DAMAGED: Translation = (IntegrityError, "LMDB found the structure of the file da
 FOREIGN: Translation = (FormatError, "the file is not an index of this library")
 CROWDED: Translation = (LockedError, "too many simultaneous readers of one index")
 FORBIDDEN: Translation = (ReadOnlyError, "no permission to write here")
+STRANGE: Translation = (FormatError, "what has the name of a file of an index is something else")
 FULL: Translation = (StorageFullError, "no room to write: disk, quota or file-size limit")
 # LMDB calls a write that was cut short an input/output error.
 BY_TYPE: dict[type[Exception], Translation] = {
@@ -280,3 +297,4 @@ BY_TYPE: dict[type[Exception], Translation] = {
 BY_CODE: dict[int, Translation] = dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), FORBIDDEN
 ) | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), FULL)
+BY_CODE |= dict.fromkeys((errno.EISDIR, errno.ENXIO, errno.ESPIPE), STRANGE)

@@ -12,9 +12,12 @@ import struct
 
 from cyborg_embedded.errors import FormatError
 
-__all__ = ["is_short"]
+__all__ = ["ends_inside_a_run", "is_short"]
 
 PAGE_HEADER = 16
+PAGE = struct.Struct("=Q2xHI")
+"""mp_pgno, (mp_pad), mp_flags, mp_pages."""
+OVERFLOW = 0x04
 META = struct.Struct("=II8x8xI44x48xQQ")
 """mm_magic, mm_version, (mm_address, mm_mapsize), mm_dbs[0].md_pad = page size, the rest of the
 two trees, mm_last_pg, mm_txnid."""
@@ -37,6 +40,24 @@ def is_short(path: str) -> bool:
         # A writer extends the file before it writes the meta page: length second, not first.
         length = os.fstat(file.fileno()).st_size
     return length < (last_page + 1) * page_size
+
+
+def ends_inside_a_run(path: str) -> bool:
+    """Whether the end of the file cuts a run of pages: one that holds a long value.
+
+    The first page of a run tells its own number and how many there are. A run is written at once,
+    so where that page is there and the last one is not, the file has been cut.
+    """
+    with open(path, "rb") as file:
+        page_size = read_meta(file.read(PAGE_HEADER + META.size))[0]
+        fd = file.fileno()
+        pages = os.fstat(fd).st_size // page_size
+        for page in range(pages):
+            head = os.pread(fd, PAGE.size, page * page_size)
+            number, flags, count = PAGE.unpack(head)
+            if number == page and flags & OVERFLOW and page + count > pages:
+                return True
+    return False
 
 
 def read_meta(page: bytes) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.environment import translated
@@ -114,15 +115,24 @@ class Folder:
             presence.release()
             remove_files(temporary)
 
-    def replace(self, temporary: str, path: str) -> None:
-        """Let a whole file take the place of the index at `path`, which nobody has open.
+    def replace(self, temporary: str, path: str) -> bool:
+        """Let a whole file take the place of the index at `path`, which nobody has open; whether
+        the disk has confirmed it. Once it is in its place, nothing is raised.
 
         The caller is inside `changing`.
         """
-        # LMDB would believe its old lock file, and read the older of two commits.
-        remove_lmdb_lock_file(path)
-        os.replace(temporary, path)
-        self._sync()
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # LMDB would believe its old lock file, and read the older of two commits.
+            remove_lmdb_lock_file(path)
+            os.replace(temporary, path)
+            try:
+                os.fsync(fd)
+            except OSError:
+                return False
+            return True
+        finally:
+            os.close(fd)
 
     @contextlib.contextmanager
     def changing(self, *, timeout: float) -> Iterator[None]:
@@ -140,8 +150,8 @@ class Folder:
     def _clear(self) -> None:
         """Remove what a creation or a rewriting that was killed has left."""
         for file in os.listdir(self.path):
-            if file.startswith(TEMPORARY) and file.endswith(EXTENSION):
-                path = os.path.join(self.path, file)
+            path = os.path.join(self.path, file)
+            if file.startswith(TEMPORARY) and file.endswith(EXTENSION) and is_file(path):
                 lock = FileLock(path, create=False)
                 # Whoever rewrites an index now holds a lock on its file.
                 with contextlib.suppress(LockedError, FileNotFoundError):
@@ -150,10 +160,12 @@ class Folder:
                 lock.release()
         for file in os.listdir(self.path):
             name, extension, _ = file.partition(EXTENSION)
-            if file.startswith(TEMPORARY) and not self._exists(name + extension):
+            path = os.path.join(self.path, file)
+            left = file.startswith(TEMPORARY) and not self._exists(name + extension)
+            if left and is_file(path):
                 # Who has rewritten an index removes his own without the folder's lock.
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.path, file))
+                    os.unlink(path)
 
     def _exists(self, file: str) -> bool:
         return os.path.lexists(os.path.join(self.path, file))
@@ -167,3 +179,11 @@ class Folder:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file at a path, by itself: what is anything else is not of our making."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False

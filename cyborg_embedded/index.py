@@ -210,7 +210,8 @@ class EncryptedIndex(Reads):
         derived (the graph, its codes, the columns) against what it was made of.
 
         One commit is looked at, in one read transaction; writers go on, and what they free is not
-        used again before this ends. `progress` is called with the numbers of pages done and to do.
+        used again before this ends. `progress` is called with the numbers of pages done and to do;
+        it may raise, which ends it, but must not use the index or fork.
         What is wrong is in the report, not raised. Raises `LockedError`.
         """
         return verify(self._session, progress or (lambda _done, _total: None))

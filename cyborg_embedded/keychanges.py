@@ -31,6 +31,25 @@ __all__ = ["KeyChanges"]
 class KeyChanges(ClientBase):
     """The changes of who holds the key of an index. See `Client`."""
 
+    def export_key(
+        self, name: str, *, kms_name: str | None = None, lock_timeout: float = 10.0
+    ) -> bytes:
+        """The index key of an index under key managers, 32 bytes: for a safe, or to be kept before
+        `rewrap_index(to_supplied=True)` makes it the only way in. Nothing is changed.
+
+        Whoever sees it has access until the next `EncryptedIndex.rekey`. Raises as `rewrap_index`
+        does.
+        """
+        self._check_open()
+        timeout = check_timeout(lock_timeout)
+        path = self._folder.find(name)
+        with contextlib.ExitStack() as stack:
+            custody = stack.enter_context(Custody(self._kms, None, kms_name))
+            header = PageStore.peek(path, timeout=timeout)
+            key, keys = stack.enter_context(custody.opened(header))
+            keys.wipe()
+            return bytes(key)
+
     def rewrap_index(
         self,
         name: str,
@@ -46,8 +65,9 @@ class KeyChanges(ClientBase):
         The index is opened by its `index_key`, or by its key managers (by the one of `kms_name`
         alone, if that is given). From then on the key manager of the slot `to_kms`, and no other,
         holds the key; or, with `to_supplied`, the application does: then the index key, unchanged,
-        is returned. One commit that takes as long on any index. Open handles go on; one that has to
-        ask a remote manager again is locked if its client has none of the new ones.
+        is returned (`export_key` gives it before, so that it can be kept first). One commit that
+        takes as long on any index. Open handles go on; one that has to ask a remote manager again
+        is locked if its client has none of the new ones.
 
         It does not revoke a key that somebody knows: only `EncryptedIndex.rekey` does.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cyborg_embedded.keys import DerivedKeys
+    from cyborg_embedded.root import Snapshot
     from cyborg_embedded.state import State
 
 __all__ = ["Lifecycle"]
@@ -34,6 +35,8 @@ class Lifecycle(Caches):
         self._store: PageStore | None = store
         self._state: State | None = None
         self._locked: tuple[PageStore, KeyManagerError] | None = None
+        self._seen: Snapshot | None = None
+        """The commit that was the newest when it was locked: it does not go back behind that."""
         self._replacing = threading.Lock()
         """Held while the file is replaced: readers that find theirs closed wait for this."""
         self.on_close: Callable[[], object] = lambda: None
@@ -101,6 +104,8 @@ class Lifecycle(Caches):
             if store is None:
                 return
             self._locked = (store, reason)
+            if self._state is not None:
+                self._seen = self._state.snapshot
             self._store = self._state = None
         store.wipe()
         self.forget()
@@ -134,6 +139,7 @@ class Lifecycle(Caches):
                     old, reason = self._locked
                 if old is not None:
                     self._store, self._state, self._locked = store, None, None
+                    self._seen = None
             (old or store).close()
             self.forget()
             if reason is not None:
@@ -150,5 +156,6 @@ class Lifecycle(Caches):
                 store, self._locked = self._locked[0], None
         if store is not None:
             store.close()
-            self.on_close()
+            if not store.environment.inherited:
+                self.on_close()
         self.forget()

@@ -70,7 +70,7 @@ def decode(data: Buffer, rows: int) -> Links:
     data = memoryview(data)
     check(len(data) >= HEAD.size)
     version, n, m, ef_construction, max_level, entry = HEAD.unpack_from(data)
-    check(version == VERSION and 2 <= m <= 256 and 1 <= ef_construction <= 1 << 16)
+    check(version == VERSION and 2 <= m <= 256 and m <= ef_construction <= 1 << 16)
     check(0 < n <= rows and entry < n and max_level < 256)
     at = HEAD.size
     level0_at = at + 4 * n + n + (-n % 4)

@@ -178,22 +178,28 @@ class FileLock:
         deadline = time.monotonic() + timeout
         pause, longest = POLL_SECONDS
         while not self._convert(fcntl.LOCK_EX):
-            # A conversion that is refused has let go of the lock.
-            while not self._convert(fcntl.LOCK_SH) and time.monotonic() < deadline:
+            # A conversion that is refused has let go of the lock. It is taken again however long
+            # that takes: without it the file could be replaced under whoever has it open.
+            while not self._convert(fcntl.LOCK_SH):
                 time.sleep(POLL_SECONDS[0])
+            self._check_named()
             left = deadline - time.monotonic()
             if left <= 0:
                 message = "the index is locked by another user of it"
                 raise LockedError(message)
             time.sleep(min(pause, left))
             pause = min(2 * pause, longest)
+        self._check_named()
+
+    def _check_named(self) -> None:
         if self._fd is None or not self._still_named(self._fd):
             self.release()
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def downgrade(self) -> None:
         """Share again a lock that is held alone."""
-        self._convert(fcntl.LOCK_SH)
+        while self._fd is not None and not self._convert(fcntl.LOCK_SH):
+            time.sleep(POLL_SECONDS[0])
 
     def _convert(self, kind: int) -> bool:
         if self._fd is None:

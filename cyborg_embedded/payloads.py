@@ -147,7 +147,7 @@ def decode_metadata(encoded: bytes, row: int) -> dict[str, Any] | None:
     """The metadata of a row, None where it has none. Raises `IntegrityError`."""
     try:
         return metadata_decoder.decode(encoded) if encoded else None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise damaged_item(row) from None
 
 

@@ -219,4 +219,6 @@ def make_exclusive(shared: Shared, timeout: float) -> None:
     try:
         shared.presence.upgrade(timeout=timeout)
     except FileNotFoundError:
+        registry.files.pop(shared.environment.inode, None)
+        shared.environment.close(REPLACED)
         raise ClosedError(REPLACED) from None

@@ -21,13 +21,14 @@ from cyborg_embedded.errors import (
     InvalidInputError,
     KeyRequiredError,
     LockedError,
+    StorageFullError,
     WrongKeyError,
 )
 from cyborg_embedded.header import with_envelopes, with_new_key
 from cyborg_embedded.keys import generate_index_key, parse_index_key, unlock, wiped
-from cyborg_embedded.rewriting import check_copy, first_root, rewrite
+from cyborg_embedded.rewriting import check_copy, rewrite
 from cyborg_embedded.saving import save_if_it_pays
-from cyborg_embedded.store import PageStore, first_commit
+from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,6 @@ def replace_file(
         temporary = stack.enter_context(home.folder.rewriting(timeout=timeout))
         environment = Environment(temporary, empty=True)
         try:
-            first_commit(environment, header, keys, first_root(root))
             rewrite(session, PageStore(environment, header, keys), report)
             check_copy(PageStore(environment, header, keys), root.live, root.sequence)
         finally:
@@ -146,7 +146,8 @@ def replace_file(
         path = store.environment.path
         stack.enter_context(home.folder.changing(timeout=timeout))
         take_over = stack.enter_context(session.replacing())
-        swap(lambda: home.folder.replace(temporary, path))
+        confirmed = [False]
+        swap(lambda: confirmed.append(home.folder.replace(temporary, path)))
         on_failure.pop_all()
         # It is done, whatever becomes of this handle: an error would be taken for a failure, and
         # the new key be thrown away. A handle that cannot go on says so when it is next used.
@@ -154,6 +155,9 @@ def replace_file(
             take_over(
                 PageStore.open_with(path, lambda found: same(found, header, keys), timeout=timeout)
             )
+        if not confirmed[-1]:
+            message = "the index is under its new key, but the disk has not confirmed it: keep both"
+            raise StorageFullError(message)
 
 
 def look_again(session: Session, indexing: Indexing) -> None:

@@ -11,9 +11,9 @@ from cyborg_embedded.custody import wrap
 from cyborg_embedded.distrust import private_copy
 from cyborg_embedded.environment import Environment
 from cyborg_embedded.header import new_header, new_index_id
-from cyborg_embedded.rewriting import check_copy, first_root, rewrite_rows
+from cyborg_embedded.rewriting import check_copy, rewrite_rows
 from cyborg_embedded.salvaging import RepairReport, Salvage
-from cyborg_embedded.store import PageStore, first_commit
+from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +41,12 @@ def repair(
         before = PageStore.peek(path, timeout=timeout)
         index_key, keys = stack.enter_context(custody.opened(before))
         keys.wipe()
-        header = successor(before, custody, index_key)
         store = PageStore.open(path, index_key, timeout=timeout)
         try:
             salvage = Salvage(store)
             lost_ids = salvage.look(report)
+            # The root has opened by now: the slots are those that the index really has.
+            header = successor(before, custody, index_key)
             with folder.creating(to, timeout=timeout) as made:
                 write(salvage, made, header, index_key, report)
         finally:
@@ -83,11 +84,10 @@ def write(
     target = PageStore.of_header(environment, header, index_key)
     try:
         with salvage.read() as source:
-            root = first_root(source.snapshot.root)
+            sequence = source.snapshot.root.sequence
         live = np.flatnonzero(salvage.sound)
-        first_commit(environment, header, target.cipher.keys, root)
         rewrite_rows(salvage.read, live, target, report)
-        check_copy(target, len(live), root.sequence - 1)
+        check_copy(target, len(live), sequence)
     finally:
         target.wipe()
         environment.close()

@@ -37,13 +37,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.pages import ReadView, WriteView
-    from cyborg_embedded.root import Snapshot
     from cyborg_embedded.session import Session
     from cyborg_embedded.store import PageStore
 
     Rows = NDArray[np.int64]
 
-__all__ = ["check_copy", "first_root", "rewrite", "rewrite_rows"]
+__all__ = ["check_copy", "rewrite", "rewrite_rows"]
 
 UNKNOWN = bytes(TAG_BYTES)
 """The tag of no page."""
@@ -64,7 +63,7 @@ def first_root(root: Root) -> Root:
 
 
 def rewrite(session: Session, target: PageStore, report: Callable[[int, int], None]) -> None:
-    """Write what the newest commit of `session` holds into `target`, an index without rows.
+    """Write what the newest commit of `session` holds into `target`, an empty file.
 
     The caller keeps others from writing to either. `report` is told of rows done and rows to do.
     Raises `IntegrityError`, `StorageFullError`, and what `report` raises.
@@ -86,11 +85,13 @@ def rewrite_rows(
     target: PageStore,
     report: Callable[[int, int], None],
 ) -> None:
-    """Write some rows, ascending, of the commit whose view `read` gives into `target`."""
-    snapshot = newest(target)
+    """Write some rows, ascending, of the commit whose view `read` gives into `target`, an empty
+    file. It is no index before all of them are there.
+    """
     blinded: list[bytes] = []
     with read() as source:
         block = rows_per_block(source)
+        snapshot = target.begin_file(first_root(source.snapshot.root))
     for start in range(0, len(live), block):
         report(start, len(live))
         rows = live[start : start + block]
@@ -104,16 +105,11 @@ def rewrite_rows(
         copy_graph(view, source, live)
         if len(live) == source.snapshot.root.rows:
             copy_columns(view, source)
+        view.header = target.header
 
     with read() as source:
         target.write(snapshot, lambda view: finish(view, source))
     report(len(live), len(live))
-
-
-def newest(store: PageStore) -> Snapshot:
-    """The newest commit of a store."""
-    with store.read(None) as view:
-        return view.snapshot
 
 
 def rows_per_block(source: ReadView) -> int:

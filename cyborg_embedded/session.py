@@ -6,9 +6,10 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from cyborg_embedded.errors import ClosedError, KeyManagerError, ReadOnlyError
+from cyborg_embedded.errors import ClosedError, CyborgError, KeyManagerError, ReadOnlyError
 from cyborg_embedded.lifecycle import Lifecycle
 from cyborg_embedded.state import State, advance
+from cyborg_embedded.store import check_not_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,6 +146,8 @@ class Session(Lifecycle):
         with self._lock:
             if self._state is not known or self._store is not store:
                 return None
+            if known is None and self._seen is not None:
+                check_not_older(view.snapshot.root, view.snapshot.root_tag, self._seen)
             self._state = advance(view, known, view.page_size, self._cache_bytes)
             return self._state
 
@@ -169,7 +172,7 @@ class Session(Lifecycle):
                         raise
                     continue  # locked, or replaced, before anything was written
                 # From here on it is written, whatever becomes of this handle.
-                with contextlib.suppress(ClosedError):
+                with contextlib.suppress(CyborgError, OSError, MemoryError):
                     if snapshot is not state.snapshot:
                         with store.read(snapshot) as view:
                             self._follow(store, state, view)

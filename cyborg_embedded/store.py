@@ -7,6 +7,8 @@ is opened, and of the page table only the chunks whose tags changed.
 from __future__ import annotations
 
 import contextlib
+import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from cyborg_embedded import registry
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.envelopes import Envelopes
     from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
-__all__ = ["PageStore"]
+__all__ = ["PageStore", "check_not_older", "first_commit"]
 
 T = TypeVar("T")
 
@@ -101,6 +103,20 @@ class PageStore:
         `WrongKeyError`.
         """
         return cls(environment, header, unlock(index_key, header.salt, header.verifier))
+
+    def begin_file(self, root: Root) -> Snapshot:
+        """Begin an empty file: nothing in it opens before a commit sets the header of this store.
+
+        Until then roots are sealed beside a header that is not there, so that whoever copies the
+        file on the way has no index with a part of the rows.
+        """
+        nobody = replace(self.header, digest=secrets.token_bytes(len(self.header.digest)))
+
+        def write(txn: WriteTransaction) -> Snapshot:
+            tag = self.cipher.seal_root(txn, Sealer(self.cipher.keys.pages), root, nobody)
+            return Snapshot(txn.id, root, tag, {}, nobody)
+
+        return self.environment.write(write)
 
     @staticmethod
     def peek(path: str, *, timeout: float) -> Header:

@@ -47,13 +47,17 @@ class Person:
     def __init__(self) -> None:
         self.wrapping = False
         """Whether what is asked for is to wrap a key, rather than to unwrap one."""
+        self._typed: dict[str, str] = {}
+        """What was typed to wrap, until it has been seen to unwrap."""
 
     def ask(self, slot: str) -> str:
         """The passphrase of a slot. Raises `KeyManagerError` (refused)."""
         try:
             if self.wrapping:
-                return ask_secret_twice(f"Passphrase to put the key under, of {slot!r}")
-            return ask_secret(f"Passphrase of {slot!r}")
+                typed = ask_secret_twice(f"Passphrase to put the key under, of {slot!r}")
+                self._typed[slot] = typed
+                return typed
+            return self._typed.pop(slot, None) or ask_secret(f"Passphrase of {slot!r}")
         except InvalidInputError as error:
             raise KeyManagerError(str(error), refused=True) from None
 

@@ -198,9 +198,17 @@ class AwsAccess:
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             )
             session = boto3.Session(profile_name=self.profile, region_name=self.region)
-            return session.client(service, endpoint_url=endpoint_url, config=config, **credentials)
+            client = session.client(
+                service, endpoint_url=endpoint_url, config=config, **credentials
+            )
+            # Also where a profile or an environment variable has set it.
+            check_endpoint("the address of AWS", client.meta.endpoint_url)
+        except InvalidInputError as error:
+            failure = Failure(str(error), refused=False)
         except Exception as error:  # noqa: BLE001 - of many kinds, and none may go on
             failure = failure_of(error)
+        else:
+            return client
         message = f"a client for AWS {service} cannot be made ({failure.code})"
         raise KeyManagerError(message)
 

@@ -7,7 +7,9 @@ import pytest
 from hostile_harness import Opener, check_left, judge, make_case, place
 from hostile_mutants import WAYS, mutant
 
-FEW, MANY = 64, 2000
+FEW, MANY = 60, 2000
+HARMFUL = (139, 955, 970, 1163, 1324, 1340, 1354, 1371)
+"""Mutants of seed 1 that end a process, or come to no good end, where nothing is checked first."""
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +17,11 @@ def case(tmp_path_factory):
     return make_case(tmp_path_factory.mktemp("hostile"))
 
 
-def run(case, folder, seed, count):
-    """Open so many mutants of a seed; how many of each way had an answer, and how many there were."""
+def run(case, folder, seed, numbers):
+    """Open mutants of a seed; how many of each way had an answer, and how many there were."""
     opened, made = Counter(), Counter()
     with Opener() as opener:
-        for number in range(count):
+        for number in numbers:
             name, data = mutant(case.pristine, random.Random(f"{seed} {number}"), number)
             name = f"{name} of seed {seed}"
             place(folder, data)
@@ -41,7 +43,7 @@ def test_the_file_as_it_is(case, tmp_path):
 
 def test_mutants(case, tmp_path):
     """A mutated file is an error of this library, or its right answers; never a signal, never a wait."""
-    opened, _ = run(case, tmp_path / "mutant", 1, FEW)
+    opened, _ = run(case, tmp_path / "mutant", 1, (*HARMFUL, *range(FEW)))
     # What leaves the structure sound passes the check: so what is behind it has its share too.
     sound = ("damage_values", "exchange_values", "go_back")
     assert all(opened[way] for way in sound), opened
@@ -52,5 +54,5 @@ def test_many_mutants(case, tmp_path):
     """So it is for many more of them, of a seed that nobody has chosen."""
     seed = random.SystemRandom().randrange(1 << 30)
     print("random seed", seed)
-    _, made = run(case, tmp_path / "mutant", seed, MANY)
+    _, made = run(case, tmp_path / "mutant", seed, range(MANY))
     assert set(made) == {way.__name__ for way in WAYS}

@@ -7,8 +7,6 @@ from support import KEY, make_index
 
 from cyborg_embedded import Client
 
-UNSEEN = "of a run of pages only the first one is looked for"
-
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
@@ -42,7 +40,6 @@ def test_cut_before_the_last_value(pristine, tmp_path, untrusted):
     cut_and_open(pristine, tmp_path / "cut", [*lengths, (last + 1) * PAGE - 1], untrusted=untrusted)
 
 
-@pytest.mark.xfail(strict=True, reason=UNSEEN)
 @pytest.mark.parametrize("untrusted", [True, False], ids=["untrusted", "trusted"])
 def test_cut_inside_the_last_value(pristine, tmp_path, untrusted):
     """So is one that was cut inside the pages of the last value."""

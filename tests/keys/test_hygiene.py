@@ -248,7 +248,7 @@ def test_managed_keys_are_wiped(client, kms, made):
     client.rewrap_index("notes", to_kms="variable")
     client.rewrap_index("notes", to_kms="vault")
     client.delete_index("notes")
-    assert (len(given), len(made.unwrapped)) == (6, 7)
+    assert (len(given), len(made.unwrapped)) == (8, 7)
     assert not any(map(any, given))
     assert len(made.generated) == 1
     assert made.all_wiped

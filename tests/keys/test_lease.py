@@ -506,7 +506,7 @@ def test_without_a_time(client, vault):
         vault.trouble = refusal
         fill(index)
         use_all(index)
-    assert len(vault.asked) == 1
+    assert len(vault.asked) == 2
 
 
 def test_supplied_keys_have_no_lease(client, vault):
@@ -536,8 +536,8 @@ def test_no_call_waits_for_a_manager(leased, vault):
     vault.trouble = None
     wait_until(lambda: open_again(leased))
     use_all(leased)
-    first, *rest = vault.asked
-    assert first is threading.current_thread()
+    *first, rest = vault.asked[:2], vault.asked[2:]
+    assert first == [[threading.current_thread()] * 2]
     assert {thread.name for thread in rest} == {"cyborg-embedded lease"}
     assert threading.current_thread() not in rest
 

@@ -8,7 +8,7 @@ import sys
 
 from rekey_harness import NAME, Custodian, key_number
 
-from cyborg_embedded import Client, CyborgError, folder, rekeying, rewriting
+from cyborg_embedded import Client, CyborgError, folder, rekeying, rewriting, store
 
 
 def attempt(call):
@@ -97,7 +97,7 @@ def die_at(place, step):
     custodian = Custodian(place)
     index = custodian.load()
     if step == "first commit":
-        dying(rekeying, "first_commit")
+        dying(store.PageStore, "begin_file", after=True)
     elif step == "block":
         dying(rewriting, "append_copied")
     elif step == "check":
@@ -107,7 +107,7 @@ def die_at(place, step):
     elif step == "rename":
         dying(folder.os, "replace", after=True)
     elif step == "sync":
-        dying(folder.Folder, "_sync", after=True)
+        dying(folder.Folder, "replace", after=True)
     custodian.renew(index)
 
 

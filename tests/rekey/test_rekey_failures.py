@@ -26,6 +26,7 @@ from cyborg_embedded import (
     rewriting,
 )
 from cyborg_embedded.model import PageKind
+from cyborg_embedded.store import PageStore
 
 WAYS = ("rekey managed", "compact")
 
@@ -96,7 +97,7 @@ def test_progress_raises(folder, custodian, index, items, error, at):
 
 
 STEPS = [
-    (rekeying, "first_commit"),
+    (PageStore, "begin_file"),
     (rekeying, "check_copy"),
     (rewriting, "record_all_ids"),
     (rewriting, "append_copied"),
