@@ -647,7 +647,7 @@ def read_links(data, covered):
     """M, ef_construction, highest level, entry node, rows, levels, links at level 0, and above."""
     check(len(data) >= 24, 25)
     version, n, m, ef, max_level, entry = struct.unpack_from("<6I", data)
-    check(version == 1 and 0 < n <= covered and 2 <= m <= 256 and 1 <= ef <= 65_536, 25)
+    check(version == 1 and 0 < n <= covered and 2 <= m <= 256 and m <= ef <= 65_536, 25)
     check(entry < n and max_level <= 255, 25)
     levels_at = 24 + 4 * n
     level0_at = levels_at + n + -n % 4

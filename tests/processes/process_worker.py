@@ -80,11 +80,12 @@ def die_reading(folder, count):
             with index._session.read():
                 os.write(tell, b"x")
                 time.sleep(60)
+        # Closed first: a child that fails then says nothing, instead of nothing being heard for ever.
+        os.close(tell)
         assert os.read(ready, 1) == b"x"
         os.kill(child, 9)
         os.waitpid(child, 0)
         os.close(ready)
-        os.close(tell)
     print("dead", flush=True)
 
 

@@ -33,7 +33,7 @@ def made(seed=0, n=21, m=M, highest=2):
         row[1 : 1 + row[0]] = random.choice(np.flatnonzero(levels >= level), row[0])
     rows = np.sort(random.choice(ROWS, n, replace=False)).astype(np.uint32)
     entry = int(random.choice(np.flatnonzero(levels == highest)))
-    return Links(m, 200, highest, entry, rows, levels, level0, upper)
+    return Links(m, max(m, 200), highest, entry, rows, levels, level0, upper)
 
 
 def same(one, other):
@@ -86,7 +86,7 @@ def test_heads():
             [0, 2, 1 << 31],
             [0, n - 1, n + 1, 1 << 31, (1 << 32) - 1],
             [0, 1, 2, 4, 257, (1 << 32) - 1],
-            [0, (1 << 16) + 1],
+            [0, M - 1, (1 << 16) + 1],
             [0, 1, 3, 256, 1 << 31],
             [n, 1 << 31, int(np.argmin(links.levels))],
         ]

@@ -222,6 +222,17 @@ def test_vector_that_cannot_be(folder, metric, values):
     assert report.lossless == (not found)
 
 
+def test_metadata_without_columns(folder):
+    """Metadata that is not JSON is named where nothing was made of it, too."""
+    make_index(folder, "notes", KEY, dimension=4)
+    with opened(folder) as index:
+        index.upsert([f"n{number}" for number in range(LIVE + 9)], np.ones((LIVE + 9, 4)))
+    forge(file_of(folder), payload(metadata=b'{"n": '))
+    with opened(folder) as index:
+        report = index.verify()
+    assert [(each.kind, each.number) for each in report.problems] == [("ITEMS", LIVE // 32)]
+
+
 def test_same_table_is_no_forgery(case):
     """The id table written in another way, saying the same, is no problem."""
     forge(case.path, id_table(lambda _, pairs: pairs))
