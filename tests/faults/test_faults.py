@@ -8,7 +8,7 @@ import pytest
 from fault_harness import OPERATIONS, Place, counted, run
 from injector import ERRORS, POINTS, Injector
 
-FEW = 2
+FEW = 1
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from targets import TARGETS, run
 CORPUS = Path(__file__).parent / "corpus"
 PER_BYTE, AT_LEAST = 100, 1 << 20
 """Bytes of memory that a target may have at a time: for each byte it is given, and anyway."""
-FEW, MANY = 300, 20_000
+FEW, MANY = 150, 20_000
 
 
 def corpus(name):

@@ -7,7 +7,7 @@ import pytest
 from hostile_harness import Opener, check_left, judge, make_case, place
 from hostile_mutants import WAYS, mutant
 
-FEW, MANY = 60, 2000
+FEW, MANY = 40, 2000
 HARMFUL = (139, 955, 970, 1163, 1324, 1340, 1354, 1371)
 """Mutants of seed 1 that end a process, or come to no good end, where nothing is checked first."""
 
