@@ -42,6 +42,8 @@ T = TypeVar("T")
 INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win32" else (64 << 20)
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
+WRITES_BETWEEN = 32
+"""Writes after which readers that have died are looked for."""
 LOCK_FILE_BYTES = 64 * (MAX_READERS + 8)
 
 
@@ -64,6 +66,7 @@ class Environment:
         self._writer_file = FileLock(path + WRITER_SUFFIX, create=True)
         self._lmdb: lmdb.Environment | None = None
         self._closed_because = ""
+        self._writes = 0
         with translated():
             if create:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -178,6 +181,7 @@ class Environment:
         `ClosedError` (the file at the path is no longer the one that is open).
         """
         with translated():
+            self._forget_dead_readers()
             while True:
                 try:
                     with self.gate.shared(), self._live().begin(write=True, buffers=True) as txn:
@@ -191,9 +195,18 @@ class Environment:
                     self._reopen()
                     raise
 
+    def _forget_dead_readers(self) -> None:
+        """Now and then: a reader that was killed in a transaction keeps pages from being used."""
+        self._writes += 1
+        if self._writes % WRITES_BETWEEN == 0:
+            with self.gate.shared():
+                self._live().reader_check()
+
     def copy(self, path: str) -> None:
         """Write one commit to a new file, without free pages."""
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with self.read():
+            pass  # what another process has made of the map is adopted
         with translated(), self.gate.shared(), open(path, "r+b") as file:
             self._live().copyfd(file.fileno(), compact=True)
 

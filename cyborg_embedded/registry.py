@@ -122,6 +122,9 @@ def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environmen
                 raise
             shared = Shared(environment, presence, 0)
             registry.files[environment.inode] = shared
+        elif shared.environment.read_only and not read_only:
+            message = "the file system is read-only"
+            raise ReadOnlyError(message)
         shared.users += 1
         return shared.environment
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cyborg_embedded.errors import ClosedError, CyborgError, KeyManagerError, ReadOnlyError
 from cyborg_embedded.lifecycle import Lifecycle
 from cyborg_embedded.state import State, advance
-from cyborg_embedded.store import check_not_older
+from cyborg_embedded.store import NotNewestError, check_not_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,6 +159,7 @@ class Session(Lifecycle):
         `ReadOnlyError`, `StorageFullError`, `ClosedError`.
         """
         self.check_writable()
+        again = False
         while True:
             with self.writing() as store:
                 with self.read() as (state, _):
@@ -167,6 +168,11 @@ class Session(Lifecycle):
                     continue
                 try:
                     result, snapshot = store.write(state.snapshot, partial(call, work, state))
+                except NotNewestError:
+                    if again:
+                        raise
+                    again = True
+                    continue
                 except ClosedError:
                     if store is self._store:
                         raise

@@ -27,9 +27,17 @@ if TYPE_CHECKING:
     from cyborg_embedded.envelopes import Envelopes
     from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
-__all__ = ["PageStore", "check_not_older", "first_commit"]
+__all__ = ["NotNewestError", "PageStore", "check_not_older", "first_commit"]
 
 T = TypeVar("T")
+
+
+class NotNewestError(IntegrityError):
+    """A write did not begin on top of the commit that was read just before.
+
+    Once that is no fault: of a writer that was killed between writing a commit and telling readers
+    of it, LMDB knows only when the next one takes over.
+    """
 
 
 class PageStore:
@@ -189,7 +197,7 @@ class PageStore:
         def attempt(txn: WriteTransaction) -> tuple[T, Snapshot]:
             if txn.id != snapshot.txn_id + 1:
                 message = "somebody wrote to the file without taking the writer's lock"
-                raise IntegrityError(message)
+                raise NotNewestError(message)
             self.check_usable()
             view = WriteView(self.cipher, txn, snapshot)
             return work(view), view.finish()

@@ -2,7 +2,6 @@
 states (numbered.py). What is to be done comes by lines on standard input, where anything does.
 """
 
-import contextlib
 import itertools
 import os
 import sys
@@ -11,17 +10,13 @@ import time
 from numbered import ASK, Counter, commit, opened, state_of
 from support import KEY
 
-from cyborg_embedded import Client, IntegrityError, environment
+from cyborg_embedded import Client, environment
 
 
 def write(folder, counter):
     """Commit one state after another, and say so, until killed."""
     acknowledged = Counter(counter)
     with opened(folder) as index:
-        # The one before may have been killed after its commit, before LMDB's lock file knew of it:
-        # the first transaction finds that out, and nothing is written.
-        with contextlib.suppress(IntegrityError):
-            acknowledged.write(commit_next(index))
         while True:
             acknowledged.write(commit_next(index))
 
