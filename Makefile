@@ -17,7 +17,7 @@ demo: $(INSTALLED) ## a tour on the bundled sample: store, search, look for plai
 	@$(BIN)/python examples/demo.py
 
 test: $(INSTALLED_DEV) ## the tests, without the long suites
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 3
 
 check: $(INSTALLED_DEV) ## formatting, lint, types, layers, exports
 	$(BIN)/ruff format --check .

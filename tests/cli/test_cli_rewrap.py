@@ -271,7 +271,8 @@ while True:
 """
 
 
-@pytest.mark.parametrize("way", [pytest.param("kill", marks=pytest.mark.slow), "interrupt"])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["kill", "interrupt"])
 def test_stopped_at_any_line(managed, way):
     """Killed or interrupted at any line, it leaves the key with the managers, or in the file."""
     shutil.copytree(managed.indexes, managed.folder / "whole")
