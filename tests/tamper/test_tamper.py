@@ -384,13 +384,13 @@ def check_filters(index, items):
 def edges_and_a_stride(value):
     """Half of the bytes of nonce and tag, and some of the ciphertext; the long suite takes all."""
     body = range(24, len(value) - TAG_BYTES)
-    some = list(body[:2]) + list(body[-2:]) + list(body[37::211])
+    some = list(body[:2]) + list(body[-2:]) + list(body[37::433])
     return sorted({*range(0, 24, 2), *range(len(value) - TAG_BYTES, len(value), 2), *some})
 
 
 def test_flipped_bytes(case, attacked):
     """Any flipped byte of a nonce or a tag, and a stride of the ciphertext, changes no answer."""
-    assert flip_and_ask(case, attacked, edges_and_a_stride, 0x01) > 800
+    assert flip_and_ask(case, attacked, edges_and_a_stride, 0x01) > 700
 
 
 @pytest.mark.slow
