@@ -12,7 +12,9 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING
 
+from cyborg_embedded.checks import unheard
 from cyborg_embedded.distrust import is_sound
+from cyborg_embedded.durable import sync
 from cyborg_embedded.environment import translated
 from cyborg_embedded.errors import FormatError, IntegrityError, InvalidInputError
 from cyborg_embedded.lockfiles import remove_files
@@ -31,9 +33,7 @@ def backup(session: Session, path: str, *, check: bool) -> None:
     """Copy the newest commit to a new file. See `EncryptedIndex.backup`."""
     with translated():
         path = os.path.abspath(path)
-        if os.path.lexists(path):
-            message = "there is something at the path of the backup already; it is not overwritten"
-            raise InvalidInputError(message)
+        refuse_to_overwrite(path)
         temporary = f"{path}.part-{secrets.token_hex(8)}"
         try:
             store = session.store
@@ -61,36 +61,29 @@ def check_copy(store: PageStore, path: str) -> None:
 
 def raise_problems(session: Session) -> None:
     """Raises `IntegrityError` for an index of which something is lost."""
-    report = verify(session, lambda _done, _total: None)
+    report = verify(session, unheard)
     for problem in report.problems:
         if not problem.derived:
             message = f"the copy is damaged: {problem.message}"
             raise IntegrityError(message)
 
 
+def refuse_to_overwrite(path: str) -> None:
+    """Raises `InvalidInputError` where there is something at a path."""
+    if os.path.lexists(path):
+        message = "there is something at the path of the backup already; it is not overwritten"
+        raise InvalidInputError(message)
+
+
 def put_in_place(temporary: str, path: str) -> None:
     """Give a file its name, unless something has that name."""
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        message = "something has appeared at the path of the backup; it is not overwritten"
-        raise InvalidInputError(message) from None
     except OSError:
-        # A file system without hard links.
-        if os.path.lexists(path):
-            message = "something has appeared at the path of the backup; it is not overwritten"
-            raise InvalidInputError(message) from None
+        # There is something by now, or the file system has no hard links.
+        refuse_to_overwrite(path)
         os.rename(temporary, path)
     sync(os.path.dirname(path))
-
-
-def sync(path: str) -> None:
-    """Have a file or folder on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def restore(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.model import MAX_DIMENSION
 
-__all__ = ["check_dimension_wanted", "check_one_of", "check_timeout", "check_whole"]
+__all__ = ["check_dimension_wanted", "check_one_of", "check_timeout", "check_whole", "unheard"]
 
 MAX_TIMEOUT = 1_000_000
 
@@ -45,3 +45,7 @@ def check_dimension_wanted(dimension: object) -> None:
     ):
         message = f"dimension must be a whole number from 1 to {MAX_DIMENSION}, or None"
         raise InvalidInputError(message)
+
+
+def unheard(_done: int, _total: int) -> None:
+    """The progress of who did not ask to be told of it."""

@@ -14,6 +14,7 @@ from cyborg_embedded.checks import (
     check_one_of,
     check_timeout,
     check_whole,
+    unheard,
 )
 from cyborg_embedded.clientbase import IndexInfo
 from cyborg_embedded.custody import Custody, wrap
@@ -236,7 +237,7 @@ class Client(KeyChanges):
         `load_index` and `create_index` raise.
         """
         self._check_open()
-        report = progress or (lambda _done, _total: None)
+        report = progress or unheard
         with Custody(self._kms, index_key, kms_name) as custody:
             timeout = check_timeout(lock_timeout)
             return repair(self._folder, name, to, custody, timeout, report)

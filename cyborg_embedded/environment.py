@@ -35,13 +35,14 @@ from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Environment", "structural_problems", "translated"]
+__all__ = ["INHERITED", "Environment", "structural_problems", "translated"]
 
 T = TypeVar("T")
 
 INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win32" else (64 << 20)
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
+INHERITED = "this handle was opened before fork(); open the index again in this process"
 WRITES_BETWEEN = 32
 """Writes after which readers that have died are looked for."""
 LOCK_FILE_BYTES = 64 * (MAX_READERS + 8)
@@ -130,8 +131,7 @@ class Environment:
 
     def _live(self) -> lmdb.Environment:
         if self.inherited:
-            message = "this handle was opened before fork(); open the index again in this process"
-            raise ClosedError(message)
+            raise ClosedError(INHERITED)
         if self._lmdb is None:
             raise ClosedError(self._closed_because)
         return self._lmdb
@@ -309,5 +309,6 @@ BY_TYPE: dict[type[Exception], Translation] = {
 }
 BY_CODE: dict[int, Translation] = dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), FORBIDDEN
-) | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), FULL)
+)
+BY_CODE |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), FULL)
 BY_CODE |= dict.fromkeys((errno.EISDIR, errno.ENXIO, errno.ESPIPE), STRANGE)

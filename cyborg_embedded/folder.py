@@ -14,6 +14,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from cyborg_embedded.durable import sync
 from cyborg_embedded.environment import translated
 from cyborg_embedded.errors import (
     IndexExistsError,
@@ -91,7 +92,7 @@ class Folder:
                 # Lock files of a deleted namesake first: LMDB would believe a stale one.
                 remove_lock_files(final)
                 os.rename(temporary, final)
-                self._sync()
+                sync(self.path)
             finally:
                 remove_files(temporary)
 
@@ -145,7 +146,7 @@ class Folder:
         """Remove an index for good. The caller is inside `changing` and has the file alone."""
         with translated():
             remove_files(path)
-            self._sync()
+            sync(self.path)
 
     def _clear(self) -> None:
         """Remove what a creation or a rewriting that was killed has left."""
@@ -172,13 +173,6 @@ class Folder:
 
     def _temporary(self) -> str:
         return os.path.join(self.path, TEMPORARY + secrets.token_hex(8) + EXTENSION)
-
-    def _sync(self) -> None:
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def is_file(path: str) -> bool:

@@ -16,6 +16,7 @@ from cyborg_embedded.batch import (
     check_storable,
     check_vectors,
 )
+from cyborg_embedded.checks import unheard
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.listing import delete_matching
 from cyborg_embedded.reads import Reads
@@ -182,7 +183,7 @@ class EncryptedIndex(Reads):
         `ReadOnlyError`, `StorageFullError`.
         """
         self._indexing.raise_failure()
-        report = progress or (lambda _done, _total: None)
+        report = progress or unheard
         rekey(self._session, self._indexing, self._home, new_key, drop_managers, report)
 
     def compact(self, *, progress: Callable[[int, int], None] | None = None) -> None:
@@ -192,7 +193,7 @@ class EncryptedIndex(Reads):
         Raises `LockedError`, `ReadOnlyError`, `StorageFullError`.
         """
         self._indexing.raise_failure()
-        report = progress or (lambda _done, _total: None)
+        report = progress or unheard
         compact(self._session, self._indexing, self._home, report)
 
     def backup(self, path: str | os.PathLike[str], *, check: bool = False) -> None:
@@ -214,7 +215,7 @@ class EncryptedIndex(Reads):
         it may raise, which ends it, but must not use the index or fork.
         What is wrong is in the report, not raised. Raises `LockedError`.
         """
-        return verify(self._session, progress or (lambda _done, _total: None))
+        return verify(self._session, progress or unheard)
 
     def close(self) -> None:
         """Close the index: forget its keys and what was decrypted. Closing again does nothing.

@@ -42,11 +42,11 @@ class KeyChanges(ClientBase):
         """
         self._check_open()
         timeout = check_timeout(lock_timeout)
-        path = self._folder.find(name)
-        with contextlib.ExitStack() as stack:
-            custody = stack.enter_context(Custody(self._kms, None, kms_name))
-            header = PageStore.peek(path, timeout=timeout)
-            key, keys = stack.enter_context(custody.opened(header))
+        header = PageStore.peek(self._folder.find(name), timeout=timeout)
+        with (
+            Custody(self._kms, None, kms_name) as custody,
+            custody.opened(header) as (key, keys),
+        ):
             keys.wipe()
             return bytes(key)
 

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.caches import Caches
+from cyborg_embedded.environment import INHERITED
 from cyborg_embedded.errors import ClosedError, KeyManagerError
 from cyborg_embedded.store import PageStore
 
@@ -67,8 +68,7 @@ class Lifecycle(Caches):
             return ClosedError(message)
         store, reason = locked
         if store.environment.inherited:
-            message = "this handle was opened before fork(); open the index again in this process"
-            return ClosedError(message)
+            return ClosedError(INHERITED)
         return KeyManagerError(f"the index is locked: {reason}", refused=reason.refused)
 
     @property

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.custody import Custody
     from cyborg_embedded.folder import Folder
     from cyborg_embedded.header import Header
+    from cyborg_embedded.keys import DerivedKeys
 
 __all__ = ["repair"]
 
@@ -46,9 +47,9 @@ def repair(
             salvage = Salvage(store)
             lost_ids = salvage.look(report)
             # The root has opened by now: the slots are those that the index really has.
-            header = successor(before, custody, index_key)
+            header, fresh = successor(before, custody, index_key)
             with folder.creating(to, timeout=timeout) as made:
-                write(salvage, made, header, index_key, report)
+                write(salvage, made, header, fresh, report)
         finally:
             store.close()
     lost = tuple(np.flatnonzero(salvage.lost).tolist())
@@ -61,27 +62,25 @@ def repair(
     )
 
 
-def successor(before: Header, custody: Custody, index_key: bytearray) -> Header:
-    """A header for a new index under the same index key, held by whoever held it."""
+def successor(before: Header, custody: Custody, index_key: bytearray) -> tuple[Header, DerivedKeys]:
+    """A header for a new index under the same index key, held by whoever held it; and the keys that
+    belong to it.
+    """
     index_id = new_index_id()
     envelopes = wrap(custody.registry, list(before.envelopes), index_key, index_id)
-    header, keys = new_header(
-        index_key, page_size=before.page_size, index_id=index_id, envelopes=envelopes
-    )
-    keys.wipe()
-    return header
+    return new_header(index_key, page_size=before.page_size, index_id=index_id, envelopes=envelopes)
 
 
 def write(
     salvage: Salvage,
     path: str,
     header: Header,
-    index_key: bytearray,
+    keys: DerivedKeys,
     report: Callable[[int, int], None],
 ) -> None:
     """Write the rows that are sound into a new file."""
     environment = Environment(path, create=True)
-    target = PageStore.of_header(environment, header, index_key)
+    target = PageStore(environment, header, keys)
     try:
         with salvage.read() as source:
             sequence = source.snapshot.root.sequence

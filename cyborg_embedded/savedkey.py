@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cyborg_embedded.durable import write_new
 from cyborg_embedded.errors import InvalidInputError, KeyRequiredError
 from cyborg_embedded.keys import parse_index_key
 
@@ -20,18 +21,10 @@ def save_key(index_key: bytes) -> None:
     path = saved_key_path()
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new(path, index_key.hex() + "\n")
     except FileExistsError:
         message = "a key has been saved before, and saving never overwrites it; load that one"
         raise InvalidInputError(message) from None
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(index_key.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        os.unlink(path)
-        raise
 
 
 def load_saved_key() -> bytes:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.envelopes import Envelopes
     from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
-__all__ = ["NotNewestError", "PageStore", "check_not_older", "first_commit"]
+__all__ = ["NotNewestError", "PageStore", "check_not_older"]
 
 T = TypeVar("T")
 
@@ -102,15 +102,6 @@ class PageStore:
         except BaseException:
             registry.release(environment)
             raise
-
-    @classmethod
-    def of_header(
-        cls, environment: Environment, header: Header, index_key: bytes | bytearray
-    ) -> PageStore:
-        """A store over a file that is open already, or about to be written. Raises
-        `WrongKeyError`.
-        """
-        return cls(environment, header, unlock(index_key, header.salt, header.verifier))
 
     def begin_file(self, root: Root) -> Snapshot:
         """Begin an empty file: nothing in it opens before a commit sets the header of this store.

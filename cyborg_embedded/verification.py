@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.derivedcheck import check_columns, check_graph
@@ -80,7 +81,7 @@ def verify(session: Session, report: Callable[[int, int], None]) -> VerifyReport
         check_ground(view, state, findings)
         check_graph(view, state, findings)
         check_columns(view, state, findings)
-        unnamed = view.unnamed(lambda kind, row: is_named(view, state, kind, row))
+        unnamed = view.unnamed(naming(view, state))
     problems = [Problem(f"LMDB: {text}") for text in structure]
     problems += map(problem_of, findings.errors)
     return VerifyReport(
@@ -99,15 +100,24 @@ def problem_of(error: IntegrityError) -> Problem:
     return Problem(str(error), error.kind, error.number, error.kind in DERIVED)
 
 
-def is_named(view: ReadView, state: State, kind: PageKind, row: int) -> bool:
-    """Whether a CONTENTS or METADATA page is that of a live row; the root is."""
-    if kind is PageKind.ROOT:
-        return row == 0
-    if row >= len(state.alive) or not state.alive[row]:
-        return False
-    number, slot = divmod(row, ROWS_PER_PAGE)
-    try:
-        page = ItemPage(view.open(PageKind.ITEMS, number), number)
-        return page.has_apart(slot, kind)
-    except IntegrityError:
-        return True  # it is not known any more
+def naming(view: ReadView, state: State) -> Callable[[PageKind, int], bool]:
+    """Whether a CONTENTS or METADATA page is that of a live row; the root is. Rows are asked for in
+    ascending order.
+    """
+
+    @lru_cache(maxsize=1)
+    def open_items(number: int) -> ItemPage:
+        return ItemPage(view.open(PageKind.ITEMS, number), number)
+
+    def is_named(kind: PageKind, row: int) -> bool:
+        if kind is PageKind.ROOT:
+            return row == 0
+        if row >= len(state.alive) or not state.alive[row]:
+            return False
+        number, slot = divmod(row, ROWS_PER_PAGE)
+        try:
+            return open_items(number).has_apart(slot, kind)
+        except IntegrityError:
+            return True  # it is not known any more
+
+    return is_named

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.cli.terminal import OUTPUT, finish_output, output
+from cyborg_embedded.durable import sync
 from cyborg_embedded.keys import wiped
 
 if TYPE_CHECKING:
@@ -79,8 +80,4 @@ def write_through(fd: int, data: bytearray, folder: str) -> None:
         while written < len(view):
             written += os.write(fd, view[written:])
     os.fsync(fd)
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync(folder)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from cyborg_embedded.errors import InvalidInputError, KeyManagerError
 from cyborg_embedded.kms.hush import hushed
-from cyborg_embedded.kms.manager import KeyManager
+from cyborg_embedded.kms.manager import KeyManager, is_seconds
 
 __all__ = [
     "SESSION_NAME",
@@ -290,7 +290,6 @@ def check_endpoint(name: str, url: str | None) -> None:
 
 def check_seconds(name: str, value: object) -> None:
     """Raises `InvalidInputError` for what is not a positive, finite number."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
-        return
-    message = f"{name} must be a positive, finite number of seconds"
-    raise InvalidInputError(message)
+    if not is_seconds(value):
+        message = f"{name} must be a positive, finite number of seconds"
+        raise InvalidInputError(message)

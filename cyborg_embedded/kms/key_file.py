@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
+from cyborg_embedded.durable import write_new
 from cyborg_embedded.errors import InvalidInputError, KeyManagerError
 from cyborg_embedded.kms.secret import HeldSecret, parse_secret, read_secret_file
 from cyborg_embedded.model import KEY_BYTES
@@ -69,24 +70,3 @@ class KeyFile(HeldSecret):
     def describe(self) -> str:
         """What it is, with the path."""
         return f"{self.provider} {self._path}"
-
-
-def write_new(path: str, text: str) -> None:
-    """Write a file that was not there before, through to the disk. Leaves none that is not whole.
-
-    Raises `OSError`.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        os.unlink(path)
-        raise

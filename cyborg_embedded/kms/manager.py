@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 if TYPE_CHECKING:
     from cyborg_embedded.envelopes import Envelope
 
-__all__ = ["KeyContext", "KeyManager"]
+__all__ = ["KeyContext", "KeyManager", "is_seconds"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,8 @@ class KeyManager(abc.ABC):
     def __reduce__(self) -> NoReturn:
         message = f"a {type(self).__name__} may hold secrets and cannot be pickled or copied"
         raise TypeError(message)
+
+
+def is_seconds(value: object) -> bool:
+    """Whether it is a positive, finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

@@ -15,7 +15,6 @@ Errors name the file, the line or slot, and the field: never a value, which may 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -29,7 +28,7 @@ from cyborg_embedded.kms.configuration import read_tables, resolved
 from cyborg_embedded.kms.environment_variable import EnvironmentVariable
 from cyborg_embedded.kms.key_file import KeyFile, absolute
 from cyborg_embedded.kms.keychain import Keychain
-from cyborg_embedded.kms.manager import KeyManager
+from cyborg_embedded.kms.manager import KeyManager, is_seconds
 from cyborg_embedded.kms.passphrase import Passphrase
 
 if TYPE_CHECKING:
@@ -138,11 +137,6 @@ def check_manager(slot: str, manager: object) -> KeyManager:
             message = f"key manager {slot!r}: its {name} must be a positive, finite number"
             raise InvalidInputError(message)
     return manager
-
-
-def is_seconds(value: object) -> bool:
-    """Whether it is a positive, finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def read_registry(

@@ -18,6 +18,7 @@ LAYERS = {
         "aead",
         "checks",
         "distance",
+        "durable",
         "effort",
         "envelopes",
         "fields",
