@@ -9,29 +9,27 @@ a test in Python. Prints Markdown tables and writes them, and all figures as JSO
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import tempfile
 import time
 from collections import Counter
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import data
 import numpy as np
-from common import INDEX, OUT, THREADS, K, say, use_cores, write_results
+from alone import measured_alone
+from common import INDEX, K, say
 from exact import Nearest, distances_to, recall
 from filter_sets import filters_of
 from filter_table import as_markdown
-from ours import create, upsert
 from processes import fresh
 from timing import alternately, batches_in_turns
 
 from cyborg_embedded import Client
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from data import DataSet
     from filter_sets import Filter, FilterSet
 
@@ -48,26 +46,7 @@ UPDATES = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    data.add_arguments(parser)
-    parser.add_argument("--repeat", type=int, default=5, help="how often processes are started")
-    parser.add_argument("--out", default=str(OUT), help="where the results go")
-    options = parser.parse_args()
-    use_cores(THREADS)
-    given = data.asked_for(parser, options)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        client = Client(folder / "ours")
-        key = client.generate_key()
-        say("making an index ...")
-        with create(client, key, given, indexing="manual") as index:
-            upsert(index, given, range(len(given.ids)))
-            index.optimize()
-        figures = with_filters(given, folder, key, options.repeat)
-    table = as_markdown(figures)
-    write_results(options.out, "filters", figures, table)
+    measured_alone(__doc__, "filters", with_filters, as_markdown, "how often processes are started")
 
 
 def with_filters(given: DataSet, folder: Path, key: bytes, repeat: int) -> dict[str, Any]:

@@ -9,21 +9,17 @@ table and writes it, and all figures as JSON, to bench/out.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import os
 import shutil
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import data
-from common import INDEX, OUT, THREADS, say, use_cores, write_results
+from alone import measured_alone
+from common import INDEX, say
 from key_table import as_markdown
-from ours import create, upsert
 from rewraps import rewrapped
 
 from cyborg_embedded import Client, WrongKeyError
@@ -31,6 +27,7 @@ from cyborg_embedded.aead import Opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from data import DataSet
 
@@ -45,26 +42,7 @@ DELETED = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    data.add_arguments(parser)
-    parser.add_argument("--repeat", type=int, default=5, help="how often each is done")
-    parser.add_argument("--out", default=str(OUT), help="where the results go")
-    options = parser.parse_args()
-    use_cores(THREADS)
-    given = data.asked_for(parser, options)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        client = Client(folder / "ours")
-        key = client.generate_key()
-        say("making an index ...")
-        with create(client, key, given, indexing="manual") as index:
-            upsert(index, given, range(len(given.ids)))
-            index.optimize()
-        figures = with_keys(given, folder, key, options.repeat)
-    table = as_markdown(figures)
-    write_results(options.out, "keys", figures, table)
+    measured_alone(__doc__, "keys", with_keys, as_markdown, "how often each is done")
 
 
 def with_keys(given: DataSet, folder: Path, key: bytes, repeat: int) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl
 
 import boto3
+import pytest
 from moto.server import ThreadedMotoServer
+
+from cyborg_embedded.errors import KeyManagerError
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -219,3 +222,19 @@ def forms(secret):
         repr(list(secret))[1:-1],
         secret.decode("latin-1"),
     }
+
+
+def refused(call, *arguments):
+    """The error of a call that is refused."""
+    with pytest.raises(KeyManagerError) as caught:
+        call(*arguments)
+    assert caught.value.refused
+    return caught.value
+
+
+def failed(call, *arguments):
+    """The error of a call that gets no answer."""
+    with pytest.raises(KeyManagerError) as caught:
+        call(*arguments)
+    assert not caught.value.refused
+    return caught.value

@@ -126,3 +126,11 @@ def secrets_manager(moto_address):
 @pytest.fixture
 def key_id(kms):
     return kms.create_key()["KeyMetadata"]["KeyId"]
+
+
+@pytest.fixture
+def envelope(manager, index_key, context, aws):
+    """One that the manager has wrapped; the requests that it took are forgotten."""
+    envelope = manager.wrap(index_key, context)
+    aws.requests.clear()
+    return envelope

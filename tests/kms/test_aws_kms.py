@@ -10,7 +10,7 @@ import threading
 import traceback
 
 import pytest
-from aws_service import DROP, HANG, REGION, Error, Page, forms
+from aws_service import DROP, HANG, REGION, Error, Page, failed, forms, refused
 from support import run_python
 
 from cyborg_embedded.envelopes import Envelope
@@ -89,28 +89,6 @@ def name(answer):
 @pytest.fixture
 def manager(key_id, at_aws):
     return AwsKms(key_id, **at_aws)
-
-
-@pytest.fixture
-def envelope(manager, index_key, context, aws):
-    """One that the manager has wrapped; the requests that it took are forgotten."""
-    envelope = manager.wrap(index_key, context)
-    aws.requests.clear()
-    return envelope
-
-
-def refused(call, *arguments):
-    with pytest.raises(KeyManagerError) as caught:
-        call(*arguments)
-    assert caught.value.refused
-    return caught.value
-
-
-def failed(call, *arguments):
-    with pytest.raises(KeyManagerError) as caught:
-        call(*arguments)
-    assert not caught.value.refused
-    return caught.value
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray])

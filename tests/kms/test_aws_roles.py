@@ -4,9 +4,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from aws_service import ACCOUNT, DROP, REGION, Error, Page, Proxy, admin
+from aws_service import ACCOUNT, DROP, REGION, Error, Page, Proxy, admin, failed, refused
 
-from cyborg_embedded.errors import InvalidInputError, KeyManagerError
+from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.kms import aws as module
 from cyborg_embedded.kms.aws_kms import AwsKms
 from cyborg_embedded.kms.aws_secrets_manager import AwsSecretsManager
@@ -41,20 +41,6 @@ def clock(monkeypatch):
     clock = SimpleNamespace(ahead=0.0, time=lambda: time.time() + clock.ahead)
     monkeypatch.setattr(module, "time", clock)
     return clock
-
-
-def refused(call, *arguments):
-    with pytest.raises(KeyManagerError) as caught:
-        call(*arguments)
-    assert caught.value.refused
-    return caught.value
-
-
-def failed(call, *arguments):
-    with pytest.raises(KeyManagerError) as caught:
-        call(*arguments)
-    assert not caught.value.refused
-    return caught.value
 
 
 def test_what_is_sent(aws, manager, envelope, index_key, context):

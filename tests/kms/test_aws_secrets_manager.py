@@ -7,10 +7,10 @@ import traceback
 import uuid
 
 import pytest
-from aws_service import HANG, REGION, Error, Page, forms
+from aws_service import HANG, REGION, Error, Page, failed, forms, refused
 
 from cyborg_embedded.envelopes import Envelope
-from cyborg_embedded.errors import InvalidInputError, KeyManagerError
+from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.kms import aws_secrets_manager as module
 from cyborg_embedded.kms.aws_secrets_manager import AwsSecretsManager
 from cyborg_embedded.kms.wrapping import open_key, seal_key
@@ -62,28 +62,6 @@ def secret_id(secrets_manager):
 @pytest.fixture
 def manager(secret_id, at_aws):
     return AwsSecretsManager(secret_id, **at_aws)
-
-
-@pytest.fixture
-def envelope(manager, index_key, context, aws):
-    """One that the manager has wrapped; the requests that it took are forgotten."""
-    envelope = manager.wrap(index_key, context)
-    aws.requests.clear()
-    return envelope
-
-
-def refused(call, *arguments):
-    with pytest.raises(KeyManagerError) as caught:
-        call(*arguments)
-    assert caught.value.refused
-    return caught.value
-
-
-def failed(call, *arguments):
-    with pytest.raises(KeyManagerError) as caught:
-        call(*arguments)
-    assert not caught.value.refused
-    return caught.value
 
 
 def test_round_trip(manager, secrets_manager, secret_id, index_key, context):
