@@ -12,7 +12,7 @@ the grace is over finds the index locked.
 
 from __future__ import annotations
 
-import os
+import queue
 import threading
 import time
 import weakref
@@ -56,13 +56,12 @@ class Lease:
     """The right to use one session, renewed by a thread of its own."""
 
     def __init__(self, session: Session, registry: KeyRegistry) -> None:
-        self._session = weakref.ref(session)
+        # A queue, since the end of a session may be told within any allocation of any thread.
+        self._end = end = queue.SimpleQueue[None]()
+        self._session = weakref.ref(session, lambda _: end.put(None))
         self._registry = registry
-        self._store = session.store
-        self._stopped = threading.Event()
-        self._pid = os.getpid()
         self._granted = now()
-        self._ttl, self._grace = self._terms(self._slots(self._store.header))
+        self._ttl, self._grace = self._terms(self._slots(session.store.header))
         session.expiry = self._expiry
 
     def start(self) -> None:
@@ -72,7 +71,7 @@ class Lease:
 
     def stop(self) -> None:
         """Renew no more. Does not wait for a manager that is being asked."""
-        self._stopped.set()
+        self._end.put(None)
 
     def _expiry(self) -> KeyManagerError | None:
         """Why the session is to be locked now; None while it may go on."""
@@ -92,7 +91,7 @@ class Lease:
 
     def _loop(self) -> None:
         pause = EARLY * self._ttl
-        while not self._stopped.wait(pause):
+        while not self._ended_within(pause):
             session = self._session()
             if session is None or session.closed:
                 return
@@ -105,6 +104,14 @@ class Lease:
                 reason = f"the key could not be asked for ({type(error).__name__})"
                 pause = self._failed(session, KeyManagerError(reason))
             del session
+
+    def _ended_within(self, seconds: float) -> bool:
+        """Wait; whether the lease ends."""
+        try:
+            self._end.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
 
     def _renew(self, session: Session) -> float:
         """Ask once; how many seconds to wait until the next time."""

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,7 @@ def run(script, out, *options):
     return done.stdout, json.loads((out / f"{stem}.json").read_text())
 
 
+@pytest.mark.slow
 def test_run_measures_everything_on_the_sample(tmp_path):
     """`bench/run.py` runs on the bundled sample and reports every figure, with exact recall of 1."""
     options = ["--rows", "1500", "--queries", "20", "--repeat", "1", "--rounds", "1"]
@@ -140,6 +142,7 @@ def test_keys_are_measured_alone(tmp_path):
     check_keys(figures)
 
 
+@pytest.mark.slow
 def test_million_runs_with_fewer(tmp_path):
     """`bench/million.py` runs at any size, and finds what an exact search finds."""
     options = ["--rows", "3000", "--queries", "20", "--repeat", "1", "--efforts", "40", "300"]

@@ -13,7 +13,7 @@ from rekey_harness import (
     put,
     varied,
 )
-from support import check_items, contents_of
+from support import check_items, contents_of, wait_until
 
 from cyborg_embedded import (
     Client,
@@ -238,8 +238,7 @@ def test_an_index_goes_on_under_the_managers_that_are_left(folder, items):
         client.add_key_manager(NAME, "owner")
         put(index, items)
         index.rekey(drop_managers=["leased"])
-        stopped = index._lease._stopped
-        stopped.wait(0.4)
+        wait_until(lambda: index._session.expiry is None)
         check_items(index, items)
         index.close()
 
@@ -251,15 +250,16 @@ def test_a_lease_goes_on_after_a_rekey(folder, items):
         index = client.create_index(NAME, kms_name="leased", dimension=4, indexing="manual")
         put(index, items)
         index.rekey()
-        index._lease._stopped.wait(0.3)
+        granted = index._lease._granted
+        wait_until(lambda: index._lease._granted > granted)
         check_items(index, items)
         manager.error = REFUSED
-        index._lease._stopped.wait(0.3)
+        wait_until(lambda: index._session._locked is not None)
         with pytest.raises(KeyManagerError):
             index.compact()
         assert files(folder) == LEFT
         manager.error = None
-        index._lease._stopped.wait(0.4)
+        wait_until(lambda: index._session._locked is None)
         index.compact()
         check_items(index, items)
         index.close()

@@ -1,5 +1,6 @@
 """The navigator: one made, grown, saved and restored finds the same candidates, none of them dead."""
 
+import itertools
 import threading
 
 import msgspec
@@ -322,14 +323,13 @@ def extra(k, beam=None):
     return max(RANKED_EXTRA, k // 4, width // 32)
 
 
-@pytest.mark.parametrize("k", [1, 2, 10, 40])
-@pytest.mark.parametrize("beam", [None, 1, 500])
-def test_number_of_candidates(case, k, beam):
+def test_number_of_candidates(case):
     """Each query gets k candidates and a few more, none of them twice, however narrow the beam."""
     metric, projection = case
     navigator = built(metric, projection)
-    for rows in candidates(navigator, metric, k, beam=beam):
-        assert len(rows) == len(set(rows)) == k + extra(k, beam)
+    for k, beam in itertools.product([1, 2, 10, 40], [None, 1, 500]):
+        for rows in candidates(navigator, metric, k, beam=beam):
+            assert len(rows) == len(set(rows)) == k + extra(k, beam)
 
 
 def test_candidates_are_the_best_of_the_walk_in_all_components():

@@ -129,11 +129,11 @@ def found_in(pid, heads):
     return found
 
 
-@pytest.mark.parametrize("graph", ["loaded", "built"])
+@pytest.mark.parametrize("graph", ["built", pytest.param("loaded", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("cache_bytes", "some"), [(0, False), (1 << 30, True)])
 def test_nothing_stays_in_memory(made, tmp_path, cache_bytes, some, graph):
-    """After queries of a sealed handle, and after it has made a graph, none of 200 sampled vectors is anywhere in the process's
-    memory; after those of one that keeps them, they are found there.
+    """After queries of a sealed handle, and after it has made a graph, none of 200 sampled vectors
+    is anywhere in the process's memory; after those of one that keeps them, they are found there.
     """
     folder, vectors = made
     shutil.copytree(folder, tmp_path / "copy")
