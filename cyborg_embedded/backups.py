@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.checks import unheard
@@ -23,6 +24,8 @@ from cyborg_embedded.store import PageStore
 from cyborg_embedded.verification import verify
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from cyborg_embedded.custody import Custody
     from cyborg_embedded.folder import Folder
 
@@ -86,6 +89,19 @@ def put_in_place(temporary: str, path: str) -> None:
     sync(os.path.dirname(path))
 
 
+def open_backup(path: str) -> BinaryIO:
+    """A file, open for reading; whatever else is there, a FIFO too, is refused without waiting."""
+    message = "there is no file at the path of the backup"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise InvalidInputError(message) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InvalidInputError(message)
+    return os.fdopen(fd, "rb")
+
+
 def restore(
     folder: Folder,
     source: str,
@@ -98,11 +114,7 @@ def restore(
     """Make an index from a backup. See `Client.restore_index`."""
     folder.check_free(name)
     with translated(), contextlib.ExitStack() as stack:
-        try:
-            opened = stack.enter_context(open(source, "rb"))
-        except (FileNotFoundError, IsADirectoryError):
-            message = "there is no file at the path of the backup"
-            raise InvalidInputError(message) from None
+        opened = stack.enter_context(open_backup(source))
         path = stack.enter_context(folder.creating(name, timeout=timeout))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as copy:

@@ -95,7 +95,8 @@ def check_codes(view: ReadView, state: State, graph: SavedGraph) -> None:
     for start in range(0, len(nodes), ROWS_AT_ONCE):
         rows = nodes[start : start + ROWS_AT_ONCE]
         vectors = decode(read_stored(view, layout, rows), layout.precision)
-        made = projection.encode(prepare(vectors, state.root.metric))
+        with np.errstate(all="ignore"):  # what cannot have been stored is told of elsewhere
+            made = projection.encode(prepare(vectors, state.root.metric))
         if np.abs(made.astype(np.int16) - codes[rows]).max(initial=0) > SLACK:
             message = "codes that are not those of the vectors"
             raise IntegrityError(message, kind="NAVIGATION", number=0)

@@ -43,7 +43,7 @@ class Folder:
         self.path = os.path.abspath(os.fsdecode(path))
         with translated():
             try:
-                os.makedirs(self.path, 0o700, exist_ok=True)
+                make_folder(self.path)
             except (FileExistsError, NotADirectoryError):
                 message = "the path of a client must be a folder, or not exist yet"
                 raise InvalidInputError(message) from None
@@ -173,6 +173,21 @@ class Folder:
 
     def _temporary(self) -> str:
         return os.path.join(self.path, TEMPORARY + secrets.token_hex(8) + EXTENSION)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder that is missing, and those that it lies in, through to the disk."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    make_folder(above)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        sync(above)
 
 
 def is_file(path: str) -> bool:

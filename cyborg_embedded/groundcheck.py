@@ -3,7 +3,7 @@
     vectors       each is what may be stored under the metric
     ids, items    one of each for every row; what can be read of a live row can be
     id table      leads from the id of each live row to that row, and to no other
-    tombstones    as many as the root says
+    page table    on the disk as the handle has it in memory; so are header, root, tombstones
 
 What is wrong is noted, page by page, and the rest goes on being looked at.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.aead import TAG_BYTES
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.ids import ABSENT, Blinded, IdCache
 from cyborg_embedded.itemids import IDS_PER_PAGE, ItemIdPage
@@ -24,6 +25,8 @@ from cyborg_embedded.keys import blind
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.payloads import damaged_item, decode_metadata
 from cyborg_embedded.precision import decode
+from cyborg_embedded.root import chunk_number
+from cyborg_embedded.tombstones import load_alive
 from cyborg_embedded.vectors import open_group
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Findings:
     total: int
     pages: int = 0
     errors: list[IntegrityError] = field(default_factory=list)
+    _told: set[tuple[str | None, int | None, str]] = field(default_factory=set)
 
     def went(self, pages: int = 1) -> None:
         """So many more pages have been looked at."""
@@ -52,15 +56,20 @@ class Findings:
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """A with block whose `IntegrityError` is noted."""
+        """A with block whose `IntegrityError` is noted, once for each page that it is about."""
         try:
             yield
         except IntegrityError as error:
-            self.errors.append(error)
+            what = (error.kind, error.number, str(error))
+            if what not in self._told:
+                self._told.add(what)
+                self.errors.append(error)
 
 
 def check_ground(view: ReadView, state: State, findings: Findings) -> None:
     """Look at all ground state of the commit of `view`."""
+    check_tree(view, findings)
+    check_tombstones(view, state, findings)
     table: IdTable | None = None
     with findings.noting():
         table = IdCache().table(view)
@@ -68,7 +77,6 @@ def check_ground(view: ReadView, state: State, findings: Findings) -> None:
             message = "the ids are not as many as the live rows"
             raise IntegrityError(message, kind="IDS", number=0)
     findings.went(view.snapshot.pages(PageKind.IDS))
-    findings.went(view.snapshot.pages(PageKind.TOMBSTONES))
     check_vectors(view, state, findings)
     rows = state.root.rows
     for number in range(-(-rows // IDS_PER_PAGE)):
@@ -77,11 +85,30 @@ def check_ground(view: ReadView, state: State, findings: Findings) -> None:
         findings.went()
     for number in range(-(-rows // ROWS_PER_PAGE)):
         with findings.noting():
-            check_items(view, state, number)
+            check_items(view, state, number, findings)
         findings.went()
     for kind, per_page in ((PageKind.ITEM_IDS, IDS_PER_PAGE), (PageKind.ITEMS, ROWS_PER_PAGE)):
         with findings.noting():
             check_count(view, kind, -(-rows // per_page))
+
+
+def check_tree(view: ReadView, findings: Findings) -> None:
+    """Header, root and page table are on the disk as the handle has them in memory."""
+    with findings.noting():
+        view.check_top()
+    for kind, table in view.snapshot.root.tables.items():
+        for at in range(0, len(table.chunks), TAG_BYTES):
+            number = chunk_number(kind, at // TAG_BYTES)
+            with findings.noting():
+                view.open_bound(PageKind.TABLE, number, table.chunks[at : at + TAG_BYTES])
+
+
+def check_tombstones(view: ReadView, state: State, findings: Findings) -> None:
+    """So are the tombstones. That they are as many as the root says is seen when they are read."""
+    for page in range(view.snapshot.pages(PageKind.TOMBSTONES)):
+        with findings.noting():
+            load_alive(view, state.root.rows, state.alive, [page], view.page_size)
+        findings.went()
 
 
 def check_count(view: ReadView, kind: PageKind, pages: int) -> None:
@@ -146,16 +173,20 @@ def check_ids(view: ReadView, state: State, table: IdTable | None, number: int) 
         raise IntegrityError(message, kind="ITEM_IDS", number=number)
 
 
-def check_items(view: ReadView, state: State, number: int) -> None:
+def check_items(view: ReadView, state: State, number: int, findings: Findings) -> None:
     """The items of a page that live can be read, with all that they have apart."""
     page = ItemPage(view.open(PageKind.ITEMS, number), number)
     first = number * ROWS_PER_PAGE
     page.check_count(min(state.root.rows - first, ROWS_PER_PAGE))
     for slot in np.flatnonzero(state.alive[first : first + page.count]).tolist():
-        payload = page.payload(view, slot)
-        decode_metadata(payload.metadata, first + slot)
-        if payload.is_text and payload.contents is not None:
-            try:
-                payload.contents.decode()
-            except UnicodeDecodeError:
-                raise damaged_item(first + slot) from None
+        # Each apart, since either may stand on a damaged page of its own.
+        with findings.noting():
+            metadata = page.payload(view, slot, contents=False).metadata
+            decode_metadata(metadata, first + slot)
+        with findings.noting():
+            payload = page.payload(view, slot, metadata=False)
+            if payload.is_text and payload.contents is not None:
+                try:
+                    payload.contents.decode()
+                except UnicodeDecodeError:
+                    raise damaged_item(first + slot) from None

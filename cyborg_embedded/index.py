@@ -213,7 +213,8 @@ class EncryptedIndex(Reads):
         One commit is looked at, in one read transaction; writers go on, and what they free is not
         used again before this ends. `progress` is called with the numbers of pages done and to do;
         it may raise, which ends it, but must not use the index or fork.
-        What is wrong is in the report, not raised. Raises `LockedError`.
+        What is wrong is in the report, not raised. Raises `LockedError`, and `IntegrityError` or
+        `RollbackError` where there is no commit to look at.
         """
         return verify(self._session, progress or unheard)
 

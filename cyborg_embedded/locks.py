@@ -22,7 +22,7 @@ from cyborg_embedded.errors import LockedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DESCRIPTORS", "FileLock", "Gate"]
+__all__ = ["DESCRIPTORS", "POLL_SECONDS", "FileLock", "Gate"]
 
 DESCRIPTORS = threading.Lock()
 """Held while a descriptor is opened and noted, and by whoever forks: no child may inherit one that

@@ -137,6 +137,16 @@ class ReadView:
             raise missing(kind, number)
         return bytes(found[-TAG_BYTES:])
 
+    def check_top(self) -> None:
+        """See that the file has the header and the root of this commit. Raises `IntegrityError`."""
+        found = self._txn.get(HEADER_KEY)
+        if found is None or bytes(found) != encode_header(self.snapshot.header):
+            message = "the header is not the one that was written here"
+            raise IntegrityError(message)
+        _, tag = self._cipher.open_root(self._txn, self.snapshot.header)
+        if tag != self.snapshot.root_tag:
+            raise damaged(PageKind.ROOT, 0)
+
     def unnamed(self, named: Callable[[PageKind, int], bool]) -> int:
         """How many records the file holds that are neither of the page table nor `named`."""
         count = 0

@@ -17,12 +17,13 @@ import contextlib
 import os
 import stat
 import threading
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cyborg_embedded.environment import Environment, translated
 from cyborg_embedded.errors import ClosedError, FormatError, LockedError, ReadOnlyError
-from cyborg_embedded.locks import DESCRIPTORS, FileLock
+from cyborg_embedded.locks import DESCRIPTORS, POLL_SECONDS, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["acquire", "alone", "exclusively", "release"]
 
 Inode = tuple[int, int]
+T = TypeVar("T")
 REPLACED = "the file was deleted or replaced while it was open; open the index again"
 
 
@@ -103,7 +105,8 @@ def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environmen
     It can be written to, unless the file system cannot and `read_only` allows for that. Raises
     `FileNotFoundError`, `FormatError` (not LMDB, or truncated), `LockedError`, `ReadOnlyError`.
     """
-    with registry.lock, translated():
+
+    def attempt() -> Environment:
         inode = inode_of(path)
         for known, other in list(registry.files.items()):
             if other.environment.path == path and known != inode:
@@ -114,7 +117,7 @@ def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environmen
         shared = registry.files.get(inode)
         if shared is None:
             presence = FileLock(path, create=False)
-            presence.acquire(exclusive=False, timeout=timeout)
+            presence.acquire(exclusive=False, timeout=0)
             try:
                 environment = opened(path, read_only=read_only)
             except BaseException:
@@ -127,6 +130,8 @@ def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environmen
             raise ReadOnlyError(message)
         shared.users += 1
         return shared.environment
+
+    return patiently(attempt, timeout)
 
 
 def opened(path: str, *, read_only: bool) -> Environment:
@@ -158,21 +163,29 @@ def exclusively(path: str, *, timeout: float) -> Iterator[None]:
     Handles of this process are closed first: their next call is a `ClosedError`. Raises
     `FileNotFoundError`, `LockedError` if another process keeps the file open.
     """
-    with registry.lock, translated():
+
+    def attempt() -> FileLock:
         shared = registry.files.get(inode_of(path))
         if shared is None:
             presence = FileLock(path, create=False)
-            presence.acquire(exclusive=True, timeout=timeout)
+            presence.acquire(exclusive=True, timeout=0)
         else:
             presence = shared.presence
-            make_exclusive(shared, timeout)
-        try:
-            if shared is not None:
-                del registry.files[shared.environment.inode]
+            make_exclusive(shared)
+            del registry.files[shared.environment.inode]
+            try:
                 shared.environment.close(REPLACED)
+            except BaseException:
+                presence.release()
+                raise
+        return presence
+
+    presence = patiently(attempt, timeout)
+    try:
+        with translated():
             yield
-        finally:
-            presence.release()
+    finally:
+        presence.release()
 
 
 @contextlib.contextmanager
@@ -184,14 +197,18 @@ def alone(
     The function that it gives closes the file and calls a function that removes or replaces it.
     Handles of this process are closed with it. Raises `ClosedError`, `LockedError`.
     """
-    with registry.lock, translated():
+
+    def attempt() -> Shared:
         shared = registry.files.get(environment.inode)
         if shared is None or shared.environment is not environment:
             message = "the index is closed"
             raise ClosedError(message)
-        make_exclusive(shared, timeout)
+        make_exclusive(shared)
         shared.alone = True
         shared.users += 1  # it stays open until this is over
+        return shared
+
+    shared = patiently(attempt, timeout)
 
     def swap(replace: Callable[[], None]) -> None:
         with registry.lock, translated():
@@ -211,7 +228,26 @@ def alone(
         release(environment)
 
 
-def make_exclusive(shared: Shared, timeout: float) -> None:
+def patiently(attempt: Callable[[], T], timeout: float) -> T:
+    """Try until no other process is in the way, for `timeout` seconds. Raises `LockedError`.
+
+    Other files can be opened and closed between two tries, and the process can fork.
+    """
+    deadline = time.monotonic() + timeout
+    pause, longest = POLL_SECONDS
+    while True:
+        with registry.lock, translated():
+            try:
+                return attempt()
+            except LockedError as error:
+                left = deadline - time.monotonic()
+                if left <= 0 or error.pid == os.getpid():
+                    raise
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, longest)
+
+
+def make_exclusive(shared: Shared) -> None:
     """Trade the shared lock on a file for the exclusive one, to see that nobody else has it.
 
     A refusal leaves the handles of this process as they were. Raises `LockedError`, `ClosedError`.
@@ -220,7 +256,7 @@ def make_exclusive(shared: Shared, timeout: float) -> None:
         message = "the index is being rewritten by another thread"
         raise LockedError(message, pid=os.getpid())
     try:
-        shared.presence.upgrade(timeout=timeout)
+        shared.presence.upgrade(timeout=0)
     except FileNotFoundError:
         registry.files.pop(shared.environment.inode, None)
         shared.environment.close(REPLACED)

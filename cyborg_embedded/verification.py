@@ -31,7 +31,8 @@ class Problem:
     """Something that is not as it should be.
 
     `kind` and `number` name the page as docs/FORMAT.md does, both None where it is not one page.
-    `derived` problems cost time and no data: `repair` or `optimize` mend them.
+    `derived` problems cost time and no data. `repair_index` makes all that is derived anew;
+    `optimize` does where a page of it does not open.
     """
 
     message: str

@@ -41,6 +41,16 @@ def test_folder_is_made(tmp_path):
     assert os.stat(tmp_path / "c").st_mode & 0o777 == 0o740
 
 
+def test_the_way_to_a_new_folder_is_on_the_disk(tmp_path, monkeypatch):
+    """Each folder that is made has its name in the one above through to the disk."""
+    synced = []
+    monkeypatch.setattr("cyborg_embedded.folder.sync", synced.append)
+    Folder(tmp_path / "a" / "b" / "c")
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    Folder(tmp_path / "a" / "b" / "c")
+    assert len(synced) == 3
+
+
 def test_path_that_is_no_folder(tmp_path):
     """A path that is a file, or leads through one, is InvalidInputError."""
     (tmp_path / "file").write_bytes(b"x")

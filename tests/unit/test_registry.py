@@ -1,6 +1,8 @@
 """One environment for each open file of a process, through handles, forks and removal."""
 
 import os
+import threading
+import warnings
 
 import pytest
 from unit_harness import KEY, PagedStore, child, run_child
@@ -122,6 +124,49 @@ def test_refused_exclusive_keeps_the_presence(path):
     assert run_child(script, path) == "locked"
     registry.release(ours)
     assert run_child(script, path) == "alone"
+
+
+ALONE = """
+import sys
+from cyborg_embedded import registry
+with registry.exclusively(sys.argv[1], timeout=5):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("wait", ["open", "alone"])
+def test_who_waits_holds_up_nobody_else(path, tmp_path, wait):
+    """While one thread waits for a file, others of the process open and close other files, and fork."""
+    PagedStore(tmp_path / "other.cyb").close()
+    with child(ALONE if wait == "open" else OPENER, path) as other:
+        waits = threading.Thread(target=WAITS[wait], args=(path,))
+        waits.start()
+        for _ in range(20):
+            registry.release(registry.acquire(str(tmp_path / "other.cyb"), timeout=1))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a fork beside threads
+                pid = os.fork()
+            if not pid:
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        assert waits.is_alive()
+        other.stdin.write("\n")
+        other.stdin.flush()
+        waits.join(timeout=30)
+        assert not waits.is_alive()
+
+
+def open_and_close(path):
+    registry.release(registry.acquire(path, timeout=60))
+
+
+def have_alone(path):
+    with registry.exclusively(path, timeout=60):
+        pass
+
+
+WAITS = {"open": open_and_close, "alone": have_alone}
 
 
 def test_exclusively_closes_own_handles(path):

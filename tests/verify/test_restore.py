@@ -50,6 +50,17 @@ def refused(client, error, backup, *, match=None, **options):
     assert empty(client)
 
 
+def pipe(path):
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [pipe, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file(fresh, tmp_path, make):
+    """Whatever else is at the path of a backup is refused, and not waited for."""
+    make(tmp_path / "something")
+    refused(fresh, InvalidInputError, tmp_path / "something", match="no file at the path")
+
+
 def test_it_goes_on(case, backup, fresh):
     """A restored index is written to, and has nothing to do with the one that it is of."""
     with nothing_changes(case.path), nothing_changes(backup):

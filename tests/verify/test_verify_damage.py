@@ -1,10 +1,15 @@
 """verify names every page that is not what was written, and raises nothing."""
 
+import contextlib
+import os
+import re
+
 import pytest
 from support import read_pages, write_pages
 from verify_harness import DERIVED, drop, flip, opened, place
 
 from cyborg_embedded import IntegrityError
+from cyborg_embedded.header import HEADER_KEY
 from cyborg_embedded.model import PageKind
 
 AT_OPEN = (PageKind.ROOT, PageKind.TABLE, PageKind.TOMBSTONES)
@@ -71,6 +76,52 @@ def test_without_it_nothing_opens(case, kind, harm):
             opened(case.folder)
         assert (caught.value.kind, caught.value.number) == (kind.name, number)
         write_pages(case.path, case.pages)
+
+
+@pytest.mark.parametrize("kind", AT_OPEN, ids=lambda kind: kind.name)
+def test_an_open_handle_looks_again(case, kind):
+    """What a handle has read long ago, and does not read again, is looked at all the same."""
+    with opened(case.folder) as index:
+        assert index.verify().ok
+        for number in numbers(case, kind):
+            with one_bit_off(case.path, case.pages[place(kind, number)]):
+                report = index.verify()
+            assert named(report) == {(kind.name, number)}
+            assert not report.lossless
+        assert index.verify().ok
+
+
+def test_an_open_handle_looks_at_the_header(case):
+    """So is the header, which no other page but the root is bound to."""
+    header = case.pages[HEADER_KEY]
+    with opened(case.folder) as index, one_bit_off(case.path, header, len(header) - 1):
+        assert named(index.verify()) == {(None, None)}
+
+
+@contextlib.contextmanager
+def one_bit_off(path, record, offset=9):
+    """Change a bit of a record wherever it lies in the file, behind LMDB's back."""
+    with path.open("r+b", buffering=0) as file:
+        places = [found.start() + offset for found in re.finditer(re.escape(record), file.read())]
+        assert places
+        try:
+            for at in places:
+                os.pwrite(file.fileno(), bytes([record[offset] ^ 4]), at)
+            yield
+        finally:
+            for at in places:
+                os.pwrite(file.fileno(), bytes([record[offset]]), at)
+
+
+def test_every_page_apart_is_named(case):
+    """Of several damaged pages that one page of items names, each is told of."""
+    harmed = set()
+    for kind in APART:
+        for number in numbers(case, kind)[:4]:
+            flip(case.path, case.pages, kind, number)
+            harmed.add((kind.name, number))
+    assert len({number // 32 for _, number in harmed}) < len(harmed)
+    assert named(verified(case)) == harmed
 
 
 def test_older_page(case):
