@@ -20,6 +20,7 @@ def write(folder, counter):
         # The one before may have been killed after its commit, before LMDB's lock file knew of it:
         # whoever writes next finds that out, and what was read before then is one commit behind.
         index.delete(["nobody"])
+        acknowledged.write(state_of(index))
         while True:
             acknowledged.write(commit_next(index))
 

@@ -1,0 +1,65 @@
+"""A program may end however it likes, with indexes open and threads at work on them."""
+
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support import KEY, python
+
+from cyborg_embedded import Client
+
+WORKER = Path(__file__).parent / "leaving_worker.py"
+WAYS = {"end": 0, "exit": 3, "error": 1, "at once": 4}
+"""How the main thread ends, and with what code the process does."""
+SOON = 10
+"""Seconds that an end may take."""
+
+
+def left(folder, how, delay):
+    """Let a process leave: what its thread was told is written."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with python(WORKER, folder, how, delay, cwd=WORKER.parent, **pipes) as child:
+        lines = [child.stdout.readline() for _ in range(3)]
+        began = time.monotonic()
+        out, err = child.communicate(timeout=60)
+    assert time.monotonic() - began < SOON + delay
+    assert child.returncode == WAYS[how], err
+    if how == "error":
+        assert err.startswith("Traceback (most recent call last):\n"), err
+        assert err.endswith("\nRuntimeError: of the application\n"), err
+        assert err.count("Traceback") == 1, err
+    else:
+        assert not err
+    return [line.strip() for line in lines] + out.splitlines()
+
+
+def check_left(folder, told):
+    """All that was told is there, and nothing half done."""
+    with Client(folder) as client:
+        with client.load_index("built", index_key=KEY, lock_timeout=0) as built:
+            assert built.verify().ok
+            assert built.list_ids() == [f"row {number}" for number in range(1000)]
+        with client.load_index("written", index_key=KEY, lock_timeout=0) as written:
+            assert written.verify().ok
+            ids = written.list_ids()
+            assert ids[: len(told)] == told
+            assert ids[len(told) :] in ([], [f"more {len(told)}"])
+            written.upsert(["after"], [[1.0] * 4])
+        client.delete_index("built", index_key=KEY, lock_timeout=0)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_leaving(folder, how):
+    """It ends soon, as it wanted to, and says nothing of it; all that was acknowledged is there."""
+    check_left(folder, left(folder, how, 0.05))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+def test_leaving_again_and_again(tmp_path, how):
+    """So it is at many moments."""
+    for number in range(20):
+        folder = tmp_path / str(number)
+        check_left(folder, left(folder, how, random.uniform(0, 0.2)))
