@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
+INSTALLED_FUZZ := $(VENV)/.installed-fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check test-crash test-slow test-fuzz bench bench-million soak clean
@@ -31,7 +32,7 @@ test-crash: $(INSTALLED_DEV) ## the long crash suite: kills and power cuts at ev
 test-slow: $(INSTALLED_DEV) ## all long suites
 	$(BIN)/python -m pytest -m slow
 
-test-fuzz: $(INSTALLED_DEV) ## decoders under coverage-guided fuzzing, ten minutes in all: needs atheris
+test-fuzz: $(INSTALLED_FUZZ) ## decoders under coverage-guided fuzzing, a minute each
 	$(BIN)/python tests/fuzz/run_atheris.py
 
 bench: $(INSTALLED_BENCH) ## the figures of the README, measured on this machine
@@ -63,6 +64,11 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV), with the tools for tests and checks."
 	@$(call install,.[dev])
+	@touch $@ $(INSTALLED)
+
+$(INSTALLED_FUZZ): pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV), with the fuzzer."
+	@$(call install,.[fuzz])
 	@touch $@ $(INSTALLED)
 
 # What the library is compared with may be missing: the benchmarks then leave it out, and say so.

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer
 
@@ -123,16 +123,32 @@ class Opener:
 
         As `open`. After a `TagMismatchError` `out` holds nothing that may be used.
         """
-        # As in `parts`, written out: this is the innermost loop of a cold query.
-        if type(out) is not memoryview or out.format != "B":
-            out = memoryview(out).cast("B")
-        if len(sealed) != len(out) + OVERHEAD:
-            raise TagMismatchError
-        nonce = bytes(sealed[:NONCE_BYTES])
-        message = b"".join((sealed[NONCE_BYTES:-TAG_BYTES], tag))
-        first = nonce[:HALF]
-        aead = self._derived.get(first) or self._aead(first)
-        aead.decrypt_into(nonce[HALF:], message, aad, out)
+        self.open_each_into(lambda _: sealed, [b""], [tag], aad, [out])
+
+    def open_each_into(
+        self,
+        get: Callable[[bytes], memoryview | None],
+        keys: list[bytes],
+        tags: list[bytes],
+        context: bytes,
+        outs: Sequence[Buffer],
+    ) -> None:
+        """`open_into` of what `get` gives for each key, under the AAD `context ‖ key`. What is not
+        there is a `TagMismatchError` too.
+        """
+        # All of it written out: this is the innermost loop of whatever opens pages.
+        derived = self._derived
+        for key, tag, out in zip(keys, tags, outs, strict=True):
+            if type(out) is not memoryview or out.format != "B":
+                out = memoryview(out).cast("B")  # noqa: PLW2901
+            sealed = get(key)
+            if sealed is None or len(sealed) != len(out) + OVERHEAD:
+                raise TagMismatchError
+            nonce = bytes(sealed[:NONCE_BYTES])
+            message = b"".join((sealed[NONCE_BYTES:-TAG_BYTES], tag))
+            first = nonce[:HALF]
+            aead = derived.get(first) or self._aead(first)
+            aead.decrypt_into(nonce[HALF:], message, context + key, out)
 
 
 def parts(sealed: memoryview, tag: bytes) -> tuple[bytes, bytes]:

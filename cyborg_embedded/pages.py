@@ -117,18 +117,18 @@ class ReadView:
 
     def open_each_into(self, kind: PageKind, pages: list[int], outs: Sequence[Buffer]) -> None:
         """`open_into` for several pages, with less around each of them."""
-        get, tag, pack, kind_number = self._txn.get, self._tag, PAGE_KEY.pack, int(kind)
-        open_into, index_id = self._cipher.opener.open_into, self._cipher.header.index_id
-        number = -1
+        opener, index_id = self._cipher.opener, self._cipher.header.index_id
+        tags = self._tags(kind, pages)
+        kind_number = int(kind)
+        keys = [PAGE_KEY.pack(kind_number, number) for number in pages]
         try:
-            for number, out in zip(pages, outs, strict=True):
-                key = pack(kind_number, number)
-                sealed = get(key)
-                if sealed is None:
-                    raise missing(kind, number)
-                open_into(sealed, tag(kind, number), index_id + key, out)
+            opener.open_each_into(self._txn.get, keys, tags, index_id, outs)
         except TagMismatchError:
-            raise damaged(kind, number) from None
+            for number, tag, out in zip(pages, tags, outs, strict=True):
+                try:
+                    opener.open_into(*self._sealed(kind, number, tag), out)
+                except TagMismatchError:
+                    raise damaged(kind, number) from None
 
     def stored_tag(self, kind: PageKind, number: int) -> bytes:
         """The tag that a page carries: authentic if it opens, but of whichever commit."""
@@ -169,6 +169,9 @@ class ReadView:
     def _tag(self, kind: PageKind, number: int) -> bytes:
         return self.snapshot.tag(kind, number)
 
+    def _tags(self, kind: PageKind, pages: list[int]) -> list[bytes]:
+        return self.snapshot.tags_of(kind, pages)
+
     def _sealed(self, kind: PageKind, number: int, tag: bytes) -> Sealed:
         key = PAGE_KEY.pack(kind, number)
         sealed = self._txn.get(key)
@@ -187,7 +190,7 @@ class WriteView(ReadView):
         self._writable = txn
         self._sealer = Sealer(cipher.keys.pages)
         self.header = snapshot.header
-        self._tags: dict[PageKind, dict[int, bytes]] = {}
+        self._fresh: dict[PageKind, dict[int, bytes]] = {}
         self._counts: dict[PageKind, int] = {}
         self.root = snapshot.root
 
@@ -199,8 +202,11 @@ class WriteView(ReadView):
         if number >= self.pages(kind):
             message = "not in the page table"
             raise IntegrityError(message, kind=kind.name, number=number)
-        fresh = self._tags.get(kind, {}).get(number)
+        fresh = self._fresh.get(kind, {}).get(number)
         return fresh if fresh is not None else self.snapshot.tag(kind, number)
+
+    def _tags(self, kind: PageKind, pages: list[int]) -> list[bytes]:
+        return [self._tag(kind, number) for number in pages]
 
     def seal(self, kind: PageKind, number: int, plaintext: Buffer) -> None:
         """Write a page of the page table; `number` is at most one past the last page."""
@@ -209,7 +215,7 @@ class WriteView(ReadView):
             message = f"page {number} of {kind.name} would leave a gap"
             raise IndexError(message)
         self._counts[kind] = max(pages, number + 1)
-        self._tags.setdefault(kind, {})[number] = self.seal_bound(kind, number, plaintext)
+        self._fresh.setdefault(kind, {})[number] = self.seal_bound(kind, number, plaintext)
 
     def seal_each(self, kind: PageKind, first: int, plaintexts: Sequence[Buffer]) -> None:
         """`seal` for several pages in order, with less around each of them."""
@@ -219,7 +225,7 @@ class WriteView(ReadView):
             raise IndexError(message)
         seal, put, pack = self._sealer.seal, self._writable.put, PAGE_KEY.pack
         kind_number, index_id = int(kind), self._cipher.header.index_id
-        tags = self._tags.setdefault(kind, {})
+        tags = self._fresh.setdefault(kind, {})
         for number, plaintext in enumerate(plaintexts, first):
             key = pack(kind_number, number)
             sealed = seal(plaintext, index_id + key)
@@ -241,7 +247,7 @@ class WriteView(ReadView):
         """Remove all pages of a kind from number `pages` on."""
         for number in range(pages, self.pages(kind)):
             self._writable.delete(PAGE_KEY.pack(kind, number))
-            self._tags.get(kind, {}).pop(number, None)
+            self._fresh.get(kind, {}).pop(number, None)
         self._counts[kind] = min(pages, self.pages(kind))
 
     def fresh_tags(self, kind: PageKind) -> list[bytes]:
@@ -276,7 +282,7 @@ class WriteView(ReadView):
         tags.extend(bytes(pages * TAG_BYTES - len(tags)))
         per_chunk = tags_per_chunk(self._cipher.header.page_size)
         stale = set()
-        for number, tag in self._tags.get(kind, {}).items():
+        for number, tag in self._fresh.get(kind, {}).items():
             tags[number * TAG_BYTES : (number + 1) * TAG_BYTES] = tag
             stale.add(number // per_chunk)
         if pages < old.pages and pages % per_chunk:

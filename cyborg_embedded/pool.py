@@ -205,11 +205,11 @@ class VectorPool:
         layout, total = self.layout, view.snapshot.root.rows
         per_page, valid = layout.rows_per_page, frames.valid
         fresh: dict[int, int] = {}
-        for group in groups:
-            have, wanted = valid[group], min(per_page, total - group * per_page)
+        for group, have in zip(groups, valid.take(groups).tolist(), strict=True):
+            wanted = min(per_page, total - group * per_page)
             if not have:
                 fresh[group] = wanted
-            elif have < wanted:
+            elif valid[group] < wanted:
                 self._add(view, frames, group, wanted)
         if not fresh:
             return

@@ -201,6 +201,13 @@ class Snapshot:
             raise IntegrityError(message, kind=kind.name, number=number)
         return tag
 
+    def tags_of(self, kind: PageKind, pages: list[int]) -> list[bytes]:
+        """`tag` of several pages."""
+        tags, size = self.tags.get(kind, b""), TAG_BYTES
+        if pages and not 0 <= min(pages) <= max(pages) < len(tags) // size:
+            return [self.tag(kind, number) for number in pages]
+        return [tags[number * size : number * size + size] for number in pages]
+
     def changed(self, older: Snapshot | None, kind: PageKind) -> list[int]:
         """The pages of a kind that differ from those of `older`, in order; those gone included."""
         return changed_pages(

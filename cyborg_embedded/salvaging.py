@@ -62,6 +62,9 @@ class LenientView(ReadView):
         tag = super()._tag(kind, number)
         return self.stored_tag(kind, number) if tag == UNKNOWN else tag
 
+    def _tags(self, kind: PageKind, pages: list[int]) -> list[bytes]:
+        return [self._tag(kind, number) for number in pages]
+
 
 @dataclass(slots=True)
 class Salvage:

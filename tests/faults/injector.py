@@ -28,7 +28,7 @@ CALLS = {
     "add items": (hnswlib.Index, "add_items"),
     "seal": (Sealer, "seal"),
     "open": (Opener, "open"),
-    "open into": (Opener, "open_into"),
+    "open into": (Opener, "open_each_into"),
 }
 """Calls that fail before they have done anything."""
 POINTS = (*CALLS, "commit", "committed", "synced", "replaced")

@@ -516,7 +516,7 @@ def test_a_thousand_wrong_keys(client, folder, monkeypatch):
 
         return call
 
-    for name in ("open", "open_into"):
+    for name in ("open", "open_each_into"):
         monkeypatch.setattr(aead.Opener, name, counting(name))
     rng = np.random.default_rng(11)
     for number in range(1000):

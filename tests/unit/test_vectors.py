@@ -185,10 +185,13 @@ def test_pool_opens_a_page_once(tmp_path, monkeypatch):
         store.append(40)
         pool = VectorPool(store.layout)
         opened = []
-        open_into = Opener.open_into
-        monkeypatch.setattr(
-            Opener, "open_into", lambda self, *rest: opened.append(0) or open_into(self, *rest)
-        )
+        open_each_into = Opener.open_each_into
+
+        def counting(self, get, keys, *rest):
+            opened.extend(keys)
+            open_each_into(self, get, keys, *rest)
+
+        monkeypatch.setattr(Opener, "open_each_into", counting)
         with store.pages.read() as view:
             for _ in range(3):
                 pool.rows(view, np.arange(40))
