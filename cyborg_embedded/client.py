@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cyborg_embedded import registry
@@ -19,7 +20,12 @@ from cyborg_embedded.checks import (
 from cyborg_embedded.clientbase import IndexInfo
 from cyborg_embedded.custody import Custody, wrap
 from cyborg_embedded.distrust import private_copy
-from cyborg_embedded.errors import InvalidInputError, KeyRequiredError, RollbackError
+from cyborg_embedded.errors import (
+    ClosedError,
+    InvalidInputError,
+    KeyRequiredError,
+    RollbackError,
+)
 from cyborg_embedded.header import new_index_id
 from cyborg_embedded.home import Home
 from cyborg_embedded.index import EncryptedIndex
@@ -45,6 +51,7 @@ from cyborg_embedded.store import PageStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cyborg_embedded.folder import Folder
     from cyborg_embedded.salvaging import RepairReport
 
 __all__ = ["Client", "IndexInfo"]
@@ -284,8 +291,25 @@ class Client(KeyChanges):
         self._check_open()
         with Custody(self._kms, index_key, kms_name) as custody:
             timeout = check_timeout(lock_timeout)
-            with self._folder.changing(timeout=timeout):
-                path = self._folder.find(name)
-                PageStore.open_with(path, custody.keys, timeout=timeout).close()
-                with registry.exclusively(path, timeout=timeout):
-                    self._folder.remove(path)
+            while not delete(self._folder, name, custody, timeout):
+                pass  # it was replaced by another file meanwhile, perhaps under another key
+
+
+def delete(folder: Folder, name: str, custody: Custody, timeout: float) -> bool:
+    """Delete an index; False if another file has taken its place meanwhile. See
+    `Client.delete_index`.
+    """
+    path = folder.find(name)
+    # Whoever is asked for the key is asked before anything is locked.
+    store = PageStore.open_with(path, custody.keys, timeout=timeout)
+    try:
+        with (
+            registry.alone(store.environment, timeout=timeout) as swap,
+            folder.changing(timeout=timeout),
+        ):
+            swap(partial(folder.remove, path))
+    except ClosedError:
+        return False
+    finally:
+        store.close()
+    return True

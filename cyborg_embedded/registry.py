@@ -28,7 +28,7 @@ from cyborg_embedded.locks import DESCRIPTORS, POLL_SECONDS, FileLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["acquire", "alone", "exclusively", "release"]
+__all__ = ["acquire", "alone", "release"]
 
 Inode = tuple[int, int]
 T = TypeVar("T")
@@ -154,38 +154,6 @@ def release(environment: Environment) -> None:
         if not shared.users:
             del registry.files[environment.inode]
             shared.close()
-
-
-@contextlib.contextmanager
-def exclusively(path: str, *, timeout: float) -> Iterator[None]:
-    """Be the only one, in any process, who has the file at `path`, to remove or replace it.
-
-    Handles of this process are closed first: their next call is a `ClosedError`. Raises
-    `FileNotFoundError`, `LockedError` if another process keeps the file open.
-    """
-
-    def attempt() -> FileLock:
-        shared = registry.files.get(inode_of(path))
-        if shared is None:
-            presence = FileLock(path, create=False)
-            presence.acquire(exclusive=True, timeout=0)
-        else:
-            presence = shared.presence
-            make_exclusive(shared)
-            del registry.files[shared.environment.inode]
-            try:
-                shared.environment.close(REPLACED)
-            except BaseException:
-                presence.release()
-                raise
-        return presence
-
-    presence = patiently(attempt, timeout)
-    try:
-        with translated():
-            yield
-    finally:
-        presence.release()
 
 
 @contextlib.contextmanager

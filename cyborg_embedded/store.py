@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 from cyborg_embedded import registry
 from cyborg_embedded.aead import TAG_BYTES, Sealer
 from cyborg_embedded.environment import Environment
-from cyborg_embedded.errors import ClosedError, FormatError, IntegrityError, RollbackError
+from cyborg_embedded.errors import (
+    ClosedError,
+    FormatError,
+    IndexNotFoundError,
+    IntegrityError,
+    RollbackError,
+)
 from cyborg_embedded.header import HEADER_KEY, Header, decode_header, encode_header, new_header
 from cyborg_embedded.keys import DerivedKeys, unlock
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, PageKind
@@ -76,7 +82,7 @@ class PageStore:
     def open(cls, path: str, index_key: bytes | bytearray, *, timeout: float) -> PageStore:
         """Open the index file at `path`. The key is checked before any ciphertext is touched.
 
-        Raises `WrongKeyError`, `FormatError`, `LockedError`, `FileNotFoundError`.
+        Raises `WrongKeyError`, `FormatError`, `LockedError`, `IndexNotFoundError`.
         """
 
         def check(header: Header) -> DerivedKeys:
@@ -94,7 +100,7 @@ class PageStore:
         read_only: bool = False,
     ) -> PageStore:
         """`open` with whatever finds the keys for a header. No transaction runs meanwhile."""
-        environment = registry.acquire(path, timeout=timeout, read_only=read_only)
+        environment = acquire(path, timeout=timeout, read_only=read_only)
         try:
             with environment.read() as txn:
                 header = decode_header(header_bytes(txn))
@@ -120,7 +126,7 @@ class PageStore:
     @staticmethod
     def peek(path: str, *, timeout: float) -> Header:
         """The header of the index file at `path`. Raises as `open` does, but for the key."""
-        environment = registry.acquire(path, timeout=timeout, read_only=True)
+        environment = acquire(path, timeout=timeout, read_only=True)
         try:
             with environment.read() as txn:
                 return decode_header(header_bytes(txn))
@@ -234,6 +240,15 @@ class PageStore:
             message = f"the table of {kind.name} has the wrong length"
             raise IntegrityError(message, kind="TABLE", number=chunk_number(kind, 0))
         return tags
+
+
+def acquire(path: str, *, timeout: float, read_only: bool) -> Environment:
+    """`registry.acquire`, where a file that is gone by now is `IndexNotFoundError`."""
+    try:
+        return registry.acquire(path, timeout=timeout, read_only=read_only)
+    except FileNotFoundError:
+        message = "the index has been deleted"
+        raise IndexNotFoundError(message) from None
 
 
 def first_commit(environment: Environment, header: Header, keys: DerivedKeys, root: Root) -> None:

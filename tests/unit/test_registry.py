@@ -9,6 +9,7 @@ from unit_harness import KEY, PagedStore, child, run_child
 
 from cyborg_embedded import registry
 from cyborg_embedded.errors import ClosedError, CyborgError, FormatError, LockedError
+from cyborg_embedded.locks import FileLock
 from cyborg_embedded.root import Root
 from cyborg_embedded.store import PageStore
 
@@ -68,7 +69,7 @@ def test_failed_acquire_leaves_nothing(tmp_path):
         with pytest.raises(FormatError):
             registry.acquire(path, timeout=0)
     assert len(os.listdir("/proc/self/fd")) == before
-    with registry.exclusively(path, timeout=0):
+    with FileLock(path, create=False).held(exclusive=True, timeout=0):
         pass
     with pytest.raises(FileNotFoundError):
         registry.acquire(path + ".missing", timeout=0)
@@ -86,11 +87,11 @@ sys.stdin.readline()
 """
 
 
-def test_exclusively_refuses_while_another_process_has_the_file(path):
+def test_alone_refuses_while_another_process_has_the_file(path):
     """While another process has the file open, nobody gets it alone; own handles stay usable."""
     ours = registry.acquire(path, timeout=1)
     with child(OPENER, path) as other:
-        with pytest.raises(LockedError), registry.exclusively(path, timeout=0.01):
+        with pytest.raises(LockedError), registry.alone(ours, timeout=0.01):
             pytest.fail("got the file alone")
         assert readable(ours)
         with ours.writer(1):
@@ -101,22 +102,23 @@ def test_exclusively_refuses_while_another_process_has_the_file(path):
         other.stdin.write("\n")
         other.stdin.flush()
         assert other.stdout.readline() == "closed\n"
-        with registry.exclusively(path, timeout=1), pytest.raises(ClosedError):
-            readable(ours)
+        with registry.alone(ours, timeout=1):
+            assert readable(ours)
     registry.release(ours)
 
 
 def test_refused_exclusive_keeps_the_presence(path):
     """After a refusal this process still counts as having the file open, to other processes."""
     ours = registry.acquire(path, timeout=1)
-    with child(OPENER, path), pytest.raises(LockedError), registry.exclusively(path, timeout=0):
+    with child(OPENER, path), pytest.raises(LockedError), registry.alone(ours, timeout=0):
         pass
     script = """
     import sys
     from cyborg_embedded import registry
     from cyborg_embedded.errors import LockedError
+    environment = registry.acquire(sys.argv[1], timeout=5)
     try:
-        with registry.exclusively(sys.argv[1], timeout=0.01):
+        with registry.alone(environment, timeout=0.01):
             print("alone")
     except LockedError:
         print("locked")
@@ -129,7 +131,8 @@ def test_refused_exclusive_keeps_the_presence(path):
 ALONE = """
 import sys
 from cyborg_embedded import registry
-with registry.exclusively(sys.argv[1], timeout=5):
+environment = registry.acquire(sys.argv[1], timeout=5)
+with registry.alone(environment, timeout=5):
     print("ready", flush=True)
     sys.stdin.readline()
 """
@@ -162,15 +165,17 @@ def open_and_close(path):
 
 
 def have_alone(path):
-    with registry.exclusively(path, timeout=60):
+    environment = registry.acquire(path, timeout=60)
+    with registry.alone(environment, timeout=60):
         pass
+    registry.release(environment)
 
 
 WAITS = {"open": open_and_close, "alone": have_alone}
 
 
-def test_exclusively_closes_own_handles(path):
-    """Whoever has the file alone has closed this process's handles, and others wait outside."""
+def test_own_handles_are_closed_with_the_file(path):
+    """Whoever has the file alone goes on with it until he replaces it; others wait outside."""
     ours = registry.acquire(path, timeout=1)
     script = """
     import sys
@@ -182,7 +187,10 @@ def test_exclusively_closes_own_handles(path):
     except LockedError:
         print("locked")
     """
-    with registry.exclusively(path, timeout=1):
+    with registry.alone(ours, timeout=1) as swap:
+        assert readable(ours)
+        assert run_child(script, path) == "locked"
+        swap(lambda: None)
         with pytest.raises(ClosedError):
             readable(ours)
         assert run_child(script, path) == "locked"
@@ -195,10 +203,13 @@ def test_exclusively_closes_own_handles(path):
     registry.release(again)
 
 
-def test_exclusively_wants_the_file_to_exist(path):
-    """Having a missing file alone is FileNotFoundError."""
-    with pytest.raises(FileNotFoundError), registry.exclusively(path + ".missing", timeout=0):
-        pass
+def test_nobody_is_alone_with_a_file_that_is_gone(path):
+    """A file that was deleted while it was open is ClosedError."""
+    ours = registry.acquire(path, timeout=1)
+    os.unlink(path)
+    with pytest.raises(ClosedError), registry.alone(ours, timeout=0):
+        pytest.fail("got it alone")
+    registry.release(ours)
 
 
 def test_replaced_file_is_another_file(path, tmp_path):
@@ -481,8 +492,6 @@ def test_what_is_no_file(path, tmp_path, make):
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(FormatError):
         registry.acquire(other, timeout=0)
-    with pytest.raises(FormatError), registry.exclusively(other, timeout=0):
-        pytest.fail("got it alone")
     assert sorted(os.listdir(tmp_path)) == before
 
 
