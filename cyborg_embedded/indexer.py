@@ -13,11 +13,11 @@ import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.effort import MEASURED_K, Efforts, held_back, measure
-from cyborg_embedded.navigation import drop_graph
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.projection import SAMPLE_ROWS, choose_projection, has_drifted
 from cyborg_embedded.saving import (
     columns_to_save,
+    drop,
     is_saved,
     pays,
     prepared_vectors,
@@ -102,8 +102,11 @@ def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
     with session.read() as (state, view):
         navigator = state.navigator.get(view, state)
     if not state.root.live:
+        columns = columns_to_save(session, always=always_save)
         if state.root.graph is not None:
-            session.write(lambda view, _: drop_graph(view))
+            drop(session, columns)
+        else:
+            save(session, None, columns)
         state.navigator.adopt(None)
         return
     made = brought_up(session, state, navigator, job)

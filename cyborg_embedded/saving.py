@@ -10,7 +10,7 @@ import numpy as np
 from cyborg_embedded.columnpages import save_columns
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.model import PageKind
-from cyborg_embedded.navigation import rows_per_page, save_graph
+from cyborg_embedded.navigation import drop_graph, rows_per_page, save_graph
 from cyborg_embedded.state import DERIVED, derived_tags
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "columns_are_due",
     "columns_to_save",
+    "drop",
     "is_saved",
     "pays",
     "prepared_vectors",
@@ -110,6 +111,19 @@ def save(session: Session, navigator: Navigator | None, columns: Columns | None 
             save_from(session, navigator, columns, 0)
     elif columns is not None:
         session.write(lambda view, _: save_columns(view, columns))
+    if columns is not None:
+        session.columns.note_saved(columns)
+
+
+def drop(session: Session, columns: Columns | None) -> None:
+    """Save that there is no graph, and columns if they are given, in one commit."""
+
+    def write(view: WriteView, _: State) -> None:
+        drop_graph(view)
+        if columns is not None:
+            save_columns(view, columns)
+
+    session.write(write)
     if columns is not None:
         session.columns.note_saved(columns)
 

@@ -204,3 +204,18 @@ def test_structure_of_the_file(case):
     assert not report.ok
     assert not report.lossless
     assert named(report) == {(None, None)}
+
+
+def test_optimize_mends_what_is_derived(case):
+    """Whatever derived page does not open, `optimize` makes it anew, also where no item is left."""
+    for kind in sorted(DERIVED):
+        drop(case.path, case.pages, kind, numbers(case, kind)[0])
+    with opened(case.folder) as index:
+        assert index.verify().lossless
+        index.optimize()
+        assert index.verify().ok
+    drop(case.path, case.pages, PageKind.COLUMNS, 0)
+    with opened(case.folder) as index:
+        index.delete(index.list_ids())
+        index.optimize()
+        assert index.verify().ok
