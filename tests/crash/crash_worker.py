@@ -1,86 +1,111 @@
-"""What is done to an index until somebody kills the process, and what must be there afterwards.
+"""Works on indexes until somebody kills it. Each step is told before it begins, and when it is done.
 
-The n-th operation of a seed is always the same, so that the one who kills can tell from the
-acknowledged operations alone what the index has to hold.
+To start a process takes longer than most of what it does before it is killed. So one process waits
+for lines on standard input, forks a child for each, which says who it is, and says how it ended.
 """
 
-import random
+import contextlib
+import os
+import pickle
 import sys
+import time
 
 import numpy as np
+from crash_model import key_number
 from support import KEY
 
-from cyborg_embedded import Client
+from cyborg_embedded import Client, background, indexer
 
-DIMENSION = 6
-NAMES = [f"item {number:03}" for number in range(120)]
-
-
-def operation(seed, number):
-    """The n-th operation: ("upsert", items), ("delete", names) or ("optimize", None)."""
-    rng = random.Random(f"{seed} {number}")
-    kind = rng.choice(["upsert"] * 5 + ["delete", "optimize"])
-    chosen = rng.sample(NAMES, rng.choice([1, 5, 40, 80]))
-    if kind == "delete":
-        return kind, chosen
-    if kind == "optimize":
-        return kind, None
-    rows = np.random.default_rng([seed, number]).normal(size=(len(chosen), DIMENSION))
-    items = {
-        name: (
-            row.astype(np.float32),
-            {"operation": number},
-            [None, f"{number} " * rng.choice([1, 400, 20_000]), b"\x00" * rng.choice([1, 2000])][
-                rng.randrange(3)
-            ],
-        )
-        for name, row in zip(chosen, rows, strict=True)
-    }
-    return kind, items
+NAME = "notes"
 
 
-def apply(items, kind, argument):
-    """The items after one more operation, as a new dict."""
-    if kind == "upsert":
-        return {**items, **argument}
-    if kind == "delete":
-        return {name: item for name, item in items.items() if name not in argument}
-    return items
+def say(*words):
+    """A line in one piece: no kill cuts it, and none is kept back."""
+    os.write(1, ("\t".join(map(str, words)) + "\n").encode())
 
 
-def change(folder, seed, first):
-    """Operations on one index, each acknowledged when it has returned."""
-    with Client(folder).load_index("notes", index_key=KEY) as index:
-        number = first
-        while True:
-            kind, argument = operation(seed, number)
-            if kind == "upsert":
-                vectors, metadata, contents = zip(*argument.values(), strict=True)
-                index.upsert(list(argument), np.array(vectors), list(metadata), list(contents))
-            elif kind == "delete":
-                index.delete(argument)
-            else:
-                index.optimize()
-            print(number, flush=True)
-            number += 1
+@contextlib.contextmanager
+def told(number, kind):
+    """A step, told before and after: how long it took, and what else is put into the list."""
+    say("begin", number, kind)
+    began, more = time.monotonic(), []
+    yield more
+    say("end", number, time.monotonic() - began, *more)
 
 
-def come_and_go(folder, seed, first):
-    """Indexes that are made, filled and deleted, each step acknowledged."""
+def load(client, key, mode):
+    return client.load_index(NAME, index_key=key_number(key), indexing=mode, lock_timeout=5)
+
+
+def often_indexing():
+    """Have few items brought into the graph, whenever there is a pause."""
+    for name, value in (("FIRST_ROWS", 60), ("TAIL_ROWS", 10), ("BLOCK_ROWS", 16)):
+        setattr(indexer, name, value)
+    background.PAUSE_SECONDS = 0.0
+    background.POLL_SECONDS = 0.001
+
+
+def change(folder, given):
+    """Go on from a model, one operation after another, on one handle and the ones after it."""
+    often_indexing()
+    with open(given, "rb") as file:
+        model = pickle.load(file)  # noqa: S301 - of our own making
     client = Client(folder)
-    number = first
+    index = load(client, model.key, "manual")
+    while True:
+        kind, argument = model.operation()
+        with told(model.number, kind) as more:
+            if kind == "reopen":
+                index.close()
+                index = load(client, model.key, argument)
+            else:
+                do(index, kind, argument)
+            more.append(index.sequence)
+        model.apply(kind, argument)
+
+
+def do(index, kind, argument):
+    """One operation on an open handle."""
+    if kind in {"upsert", "update"}:
+        vectors, metadata, contents = zip(*argument.values(), strict=True) if argument else [()] * 3
+        index.upsert(list(argument), np.array(vectors), list(metadata), list(contents))
+    elif kind == "delete":
+        index.delete(argument)
+    elif kind == "delete by filter":
+        index.delete(filters=argument)
+    elif kind == "rekey":
+        index.rekey(key_number(argument))
+    else:
+        getattr(index, kind)()
+
+
+def come_and_go(folder, first):
+    """Indexes that are made, filled and, two of three, deleted."""
+    client = Client(folder)
+    number = int(first)
     while True:
         name = f"index {number}"
-        with client.create_index(name, index_key=KEY, dimension=2) as index:
-            print("created", name, flush=True)
-            index.upsert(["a", "b"], [[seed, number], [1, 2]], None, ["text", "x" * 5000])
-            print("filled", name, flush=True)
+        with told(number, "create"):
+            index = client.create_index(name, index_key=KEY, dimension=2)
+        with told(number, "fill"):
+            index.upsert(["a", "b"], [[7, number], [1, 2]], None, ["text", "x" * 5000])
+            index.close()
         if number % 3:
-            client.delete_index(name, index_key=KEY)
-            print("deleted", name, flush=True)
+            with told(number, "remove"):
+                client.delete_index(name, index_key=KEY)
         number += 1
 
 
+def fork_for_each_line():
+    for line in sys.stdin:
+        role, *arguments = line.rstrip("\n").split("\t")
+        child = os.fork()
+        if not child:
+            say("child", os.getpid())
+            {"change": change, "come and go": come_and_go}[role](*arguments)
+        _, status = os.waitpid(child, 0)
+        say("ended", os.waitstatus_to_exitcode(status))
+
+
 if __name__ == "__main__":
-    role, place, given, start = sys.argv[1:]
-    {"change": change, "come_and_go": come_and_go}[role](place, int(given), int(start))
+    fork_for_each_line()

@@ -1,5 +1,8 @@
 """Processes that are made out of one that has an index open."""
 
+import contextlib
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -8,7 +11,19 @@ from support import KEY, python
 
 from cyborg_embedded import Client, LockedError
 
+PATIENCE = 30
 WORKER = Path(__file__).parent / "children_worker.py"
+
+
+@contextlib.contextmanager
+def ended(child):
+    """A process, which is gone in the end, and its children with it."""
+    with child:
+        try:
+            yield child
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -17,9 +32,11 @@ def test_multiprocessing(folder, method):
     client. A child opens the index itself.
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with python(WORKER, folder, method, cwd=WORKER.parent, **pipes) as child:
-        out, err = child.communicate(timeout=120)
-    assert (child.returncode, out, err) == (0, "fine\n", "")
+    options = {"cwd": WORKER.parent, "start_new_session": True, **pipes}
+    with ended(python(WORKER, folder, method, **options)) as child:
+        out, err = child.communicate(timeout=PATIENCE)
+    assert not err, err
+    assert (child.returncode, out) == (0, "fine\n")
     with Client(folder).load_index("notes", index_key=KEY) as index:
         assert index.verify().ok
         assert len(index) == 10
@@ -60,7 +77,9 @@ def test_the_end_of_a_child_gives_up_no_lock(folder):
     for name in ("notes", "other"):
         client.create_index(name, index_key=KEY, dimension=2).close()
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with python("-c", ENDING, folder, "ending", "closing", "using", "at once", **pipes) as parent:
+    pipes["start_new_session"] = True
+    ways = ("ending", "closing", "using", "at once")
+    with ended(python("-c", ENDING, folder, *ways, **pipes)) as parent:
         assert parent.stdout.readline() == "forked\n", parent.stderr.read()
         with client.load_index("notes", index_key=KEY, lock_timeout=0.05) as index:
             assert refusal(lambda: index.upsert(["x"], [[0.0, 1.0]])) == parent.pid
@@ -68,7 +87,7 @@ def test_the_end_of_a_child_gives_up_no_lock(folder):
         assert parent.stdout.readline() == "parent child\n", parent.stderr.read()
         for name in ("notes", "other"):
             refusal(lambda name=name: client.delete_index(name, index_key=KEY, lock_timeout=0.05))
-        out, err = parent.communicate("\n", timeout=60)
+        out, err = parent.communicate("\n", timeout=PATIENCE)
         assert (parent.returncode, out, err) == (0, "", "")
     for name in ("notes", "other"):
         with client.load_index(name, index_key=KEY) as index:

@@ -2,7 +2,7 @@
 
 import random
 import subprocess
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,12 @@ def left(folder, how, delay):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with python(WORKER, folder, how, delay, cwd=WORKER.parent, **pipes) as child:
         lines = [child.stdout.readline() for _ in range(3)]
-        began = time.monotonic()
-        out, err = child.communicate(timeout=60)
-    assert time.monotonic() - began < SOON + delay
+        watch = threading.Timer(SOON + delay, child.kill)
+        watch.start()
+        # Not by `communicate`: what has been read ahead would be lost.
+        out, err = child.stdout.read(), child.stderr.read()
+        child.wait()
+        watch.cancel()
     assert child.returncode == WAYS[how], err
     if how == "error":
         assert err.startswith("Traceback (most recent call last):\n"), err
@@ -32,7 +35,7 @@ def left(folder, how, delay):
         assert err.count("Traceback") == 1, err
     else:
         assert not err
-    return [line.strip() for line in lines] + out.splitlines()
+    return "".join([*lines, out]).splitlines()
 
 
 def check_left(folder, told):
