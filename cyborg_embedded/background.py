@@ -11,12 +11,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import queue
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING
 
-from cyborg_embedded.errors import ClosedError, KeyManagerError, LockedError
+from cyborg_embedded.errors import ClosedError, KeyManagerError, LockedError, StorageFullError
 from cyborg_embedded.indexer import Job, StoppedError, is_due, optimize
 from cyborg_embedded.saving import columns_are_due, save_if_it_pays
 from cyborg_embedded.search import cores
@@ -45,7 +46,8 @@ class Indexing:
         self._pid = os.getpid()
         self._working = threading.Lock()
         self._starting = threading.Lock()
-        self._wake = threading.Event()
+        # No event: whoever is interrupted while he sets one may leave its lock behind.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._paused = False
@@ -86,7 +88,21 @@ class Indexing:
                     self._run(cores())
         elif due:
             self._start()
-            self._wake.set()
+            if self._wake.empty():
+                self._wake.put(None)
+
+    def look_after_write(self) -> None:
+        """`look`, when something has been written: what fails now is raised by the next call, or it
+        would be taken for a failure of the write.
+        """
+        if self._worker == threading.get_ident():
+            return  # in a callback of a run: the run looks by itself
+        try:
+            self.look()
+        except (ClosedError, LockedError, KeyManagerError):
+            pass  # another time
+        except Exception as error:  # noqa: BLE001 - it is raised by the next call
+            self._error = error
 
     def optimize(self, report: Callable[[int, int], None] | None) -> None:
         """Bring all rows into the graph and save it, in this thread.
@@ -102,8 +118,8 @@ class Indexing:
             self._job.threads = cores()
             if report is not None and self._progress[1]:
                 report(*self._progress)
-        self._worker = threading.get_ident()
         try:
+            self._worker = threading.get_ident()
             optimize(self._session, Job(cores(), report=self._noting(report)))
         finally:
             self._worker = None
@@ -117,15 +133,16 @@ class Indexing:
         what another thread is about is waited for. Raises `LockedError`.
         """
         self._refuse_again()
-        self._paused = True
         try:
-            if not self._working.acquire(timeout=timeout):
-                message = "another thread is optimizing or rewriting the index"
-                raise LockedError(message, pid=os.getpid())
+            self._paused = True
+            working = self._working.acquire(timeout=timeout)
         finally:
             self._paused = False
-        self._worker = threading.get_ident()
+        if not working:
+            message = "another thread is optimizing or rewriting the index"
+            raise LockedError(message, pid=os.getpid())
         try:
+            self._worker = threading.get_ident()
             yield
         finally:
             self._worker = None
@@ -140,16 +157,18 @@ class Indexing:
     def stop(self) -> None:
         """Stop the thread, and wait until it has stopped: it looks for this every few rows."""
         self.forsake()
-        thread = self._thread
-        if thread is None or self._pid != os.getpid() or thread is threading.current_thread():
+        if self._pid != os.getpid():
             return
-        thread.join()
+        with self._starting:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def forsake(self) -> None:
         """Tell the thread to stop, without waiting: this may be called from anywhere."""
         self._stopped = True
-        if self._thread is not None and self._pid == os.getpid():
-            self._wake.set()
+        if self._pid == os.getpid():
+            self._wake.put(None)
 
     def close(self) -> None:
         """Stop, and save what has not been saved, if that pays and nobody is writing."""
@@ -158,7 +177,7 @@ class Indexing:
         LIVING.discard(self)
         if self.mode != "manual" and self._pid == os.getpid() and not self._session.closed:
             # A graph that is not saved is made again. ClosedError: the file has gone already.
-            with contextlib.suppress(LockedError, ClosedError, KeyManagerError):
+            with contextlib.suppress(LockedError, ClosedError, KeyManagerError, StorageFullError):
                 save_if_it_pays(self._session)
 
     def _is_stopped(self) -> bool:
@@ -186,13 +205,13 @@ class Indexing:
             if self._thread is None and not self._stopped:
                 # A daemon, or the interpreter would wait for it before it tells it to stop.
                 name = "cyborg-embedded indexer"
-                self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._loop, name=name, daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _loop(self) -> None:
         while not self._stopped:
-            self._wake.wait()
-            self._wake.clear()
+            self._wake.get()
             self._await_pause()
             try:
                 self._run(max(1, cores() - 1))

@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING
 from cyborg_embedded.checks import unheard
 from cyborg_embedded.distrust import is_sound
 from cyborg_embedded.durable import sync
-from cyborg_embedded.environment import translated
-from cyborg_embedded.errors import FormatError, IntegrityError, InvalidInputError
+from cyborg_embedded.errors import (
+    ClosedError,
+    FormatError,
+    IntegrityError,
+    InvalidInputError,
+)
+from cyborg_embedded.failures import translated
 from cyborg_embedded.lockfiles import remove_files
 from cyborg_embedded.session import Session
 from cyborg_embedded.store import PageStore
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
     from cyborg_embedded.custody import Custody
     from cyborg_embedded.folder import Folder
+    from cyborg_embedded.keys import DerivedKeys
 
 __all__ = ["backup", "restore"]
 
@@ -39,10 +45,10 @@ def backup(session: Session, path: str, *, check: bool) -> None:
         refuse_to_overwrite(path)
         temporary = f"{path}.part-{secrets.token_hex(8)}"
         try:
-            store = session.store
-            store.environment.copy(temporary)
+            keys = copy(session, temporary)
             if check:
-                check_copy(store, temporary)
+                check_copy(keys, temporary)
+            keys.wipe()
             sync(temporary)
             put_in_place(temporary, path)
         except FileNotFoundError:
@@ -52,14 +58,32 @@ def backup(session: Session, path: str, *, check: bool) -> None:
             remove_files(temporary)
 
 
-def check_copy(store: PageStore, path: str) -> None:
+def copy(session: Session, path: str) -> DerivedKeys:
+    """Copy the newest commit; its keys."""
+    while True:
+        store = session.store
+        try:
+            with store.environment.read():
+                # Keys are wiped while nobody reads.
+                store.check_usable()
+                keys = store.cipher.keys.copy()
+            store.environment.copy(path)
+        except ClosedError:
+            remove_files(path)
+            # Another file may have taken its place.
+            if session.store is store:
+                raise
+        else:
+            return keys
+
+
+def check_copy(keys: DerivedKeys, path: str) -> None:
     """Look at everything in a copy. Raises `IntegrityError`."""
-    keys = store.cipher.keys.copy()
-    copy = Session(PageStore.open_with(path, lambda _: keys, timeout=0), lock_timeout=0)
+    opened = Session(PageStore.open_with(path, lambda _: keys, timeout=0), lock_timeout=0)
     try:
-        raise_problems(copy)
+        raise_problems(opened)
     finally:
-        copy.close()
+        opened.close()
 
 
 def raise_problems(session: Session) -> None:
@@ -117,10 +141,10 @@ def restore(
         opened = stack.enter_context(open_backup(source))
         path = stack.enter_context(folder.creating(name, timeout=timeout))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as copy:
-            shutil.copyfileobj(opened, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
+        with open(fd, "wb") as target:
+            shutil.copyfileobj(opened, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
         if not is_sound(path):
             message = "the structure of the backup is damaged or forged: it is not opened"
             raise FormatError(message)

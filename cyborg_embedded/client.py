@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
-from cyborg_embedded import registry
 from cyborg_embedded.background import Indexing
 from cyborg_embedded.backups import restore
 from cyborg_embedded.checks import (
@@ -20,12 +18,7 @@ from cyborg_embedded.checks import (
 from cyborg_embedded.clientbase import IndexInfo
 from cyborg_embedded.custody import Custody, wrap
 from cyborg_embedded.distrust import private_copy
-from cyborg_embedded.errors import (
-    ClosedError,
-    InvalidInputError,
-    KeyRequiredError,
-    RollbackError,
-)
+from cyborg_embedded.errors import InvalidInputError, KeyRequiredError, RollbackError
 from cyborg_embedded.header import new_index_id
 from cyborg_embedded.home import Home
 from cyborg_embedded.index import EncryptedIndex
@@ -42,6 +35,7 @@ from cyborg_embedded.model import (
     Precision,
 )
 from cyborg_embedded.names import check_name
+from cyborg_embedded.removal import delete
 from cyborg_embedded.repairing import repair
 from cyborg_embedded.root import Root
 from cyborg_embedded.schema import FieldSchema, hidden_fields
@@ -51,7 +45,6 @@ from cyborg_embedded.store import PageStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cyborg_embedded.folder import Folder
     from cyborg_embedded.salvaging import RepairReport
 
 __all__ = ["Client", "IndexInfo"]
@@ -106,35 +99,42 @@ class Client(KeyChanges):
             raise KeyRequiredError(message)
         else:
             key = parse_index_key(index_key)
-        with wiped(key):
-            check_one_of(metric, METRICS, "metric")
-            check_dimension_wanted(dimension)
-            check_one_of(indexing, INDEXING_MODES, "indexing")
-            check_one_of(storage_precision, PRECISIONS, "storage_precision")
-            hidden = hidden_fields(metadata_schema)
-            timeout = check_timeout(lock_timeout)
-            if navigator_dimensions is not None:
-                check_whole(navigator_dimensions, "navigator_dimensions")
-                if not 0 < navigator_dimensions <= MAX_DIMENSION or metric == "inner_product":
-                    message = "navigator_dimensions must be 1 or more, and not under inner_product"
-                    raise InvalidInputError(message)
-            root = Root(
-                sequence=1,
-                metric=metric,
-                dimension=dimension or 0,
-                precision=storage_precision,
-                navigator_dimensions=navigator_dimensions or 0,
-                hidden=hidden,
-            )
-            self._folder.check_free(name)
-            index_id = new_index_id()
-            slots = [kms_name] if kms_name is not None else []
-            envelopes = wrap(self._kms, slots, key, index_id)
-            with self._folder.creating(name, timeout=timeout) as path:
-                PageStore.create(path, key, root, index_id=index_id, envelopes=envelopes)
-            store = PageStore.open(self._folder.find(name), key, timeout=timeout)
-            session = Session(store, lock_timeout=timeout)
-            return self._opened(name, session, indexing, kms_name)
+        store = session = None
+        try:
+            with wiped(key):
+                check_one_of(metric, METRICS, "metric")
+                check_dimension_wanted(dimension)
+                check_one_of(indexing, INDEXING_MODES, "indexing")
+                check_one_of(storage_precision, PRECISIONS, "storage_precision")
+                hidden = hidden_fields(metadata_schema)
+                timeout = check_timeout(lock_timeout)
+                if navigator_dimensions is not None:
+                    check_whole(navigator_dimensions, "navigator_dimensions")
+                    if not 0 < navigator_dimensions <= MAX_DIMENSION or metric == "inner_product":
+                        message = (
+                            "navigator_dimensions must be 1 or more, and not under inner_product"
+                        )
+                        raise InvalidInputError(message)
+                root = Root(
+                    sequence=1,
+                    metric=metric,
+                    dimension=dimension or 0,
+                    precision=storage_precision,
+                    navigator_dimensions=navigator_dimensions or 0,
+                    hidden=hidden,
+                )
+                self._folder.check_free(name)
+                index_id = new_index_id()
+                slots = [kms_name] if kms_name is not None else []
+                envelopes = wrap(self._kms, slots, key, index_id)
+                with self._folder.creating(name, timeout=timeout) as path:
+                    PageStore.create(path, key, root, index_id=index_id, envelopes=envelopes)
+                store = PageStore.open(self._folder.find(name), key, timeout=timeout)
+                session = Session(store, lock_timeout=timeout)
+                return self._opened(name, session, indexing, kms_name)
+        except BaseException:
+            close_all(session, store)
+            raise
 
     def load_index(
         self,
@@ -172,38 +172,37 @@ class Client(KeyChanges):
         self._check_open()
         read_only = bool(read_only or untrusted)
         copied = contextlib.ExitStack()
-        with Custody(self._kms, index_key, kms_name) as custody:
-            timeout = check_timeout(lock_timeout)
-            check_whole(min_sequence, "min_sequence")
-            check_whole(cache_bytes, "cache_bytes")
-            check_one_of(indexing, INDEXING_MODES, "indexing")
-            path = self._folder.find(name)
-            try:
+        store = session = None
+        try:
+            with Custody(self._kms, index_key, kms_name) as custody:
+                timeout = check_timeout(lock_timeout)
+                check_whole(min_sequence, "min_sequence")
+                check_whole(cache_bytes, "cache_bytes")
+                check_one_of(indexing, INDEXING_MODES, "indexing")
+                path = self._folder.find(name)
                 if untrusted:
                     path = copied.enter_context(private_copy(self._folder, path, timeout))
                 store = PageStore.open_with(
                     path, custody.keys, timeout=timeout, read_only=read_only
                 )
-            except BaseException:
-                copied.close()
-                raise
-        session = Session(store, lock_timeout=timeout, read_only=read_only, cache_bytes=cache_bytes)
-        session.on_close = copied.close
-        try:
+            session = Session(
+                store, lock_timeout=timeout, read_only=read_only, cache_bytes=cache_bytes
+            )
+            session.on_close = copied.close
             with session.read() as (state, _):
                 root = state.root
-            sequence = root.sequence
             if cache_bytes == 0 and root.graph is not None and not root.graph.dimensions:
                 message = "cache_bytes=0: the graph of this index holds the vectors themselves"
                 raise InvalidInputError(message)
-            if min_sequence is not None and sequence < min_sequence:
+            if min_sequence is not None and root.sequence < min_sequence:
                 message = "the index is older than the application remembers it to be"
-                raise RollbackError(message, sequence=sequence, expected=min_sequence)
+                raise RollbackError(message, sequence=root.sequence, expected=min_sequence)
+            mode: IndexingMode = "manual" if read_only else indexing
+            return self._opened(name, session, mode, custody.opened_by)
         except BaseException:
-            session.close()
+            close_all(session, store)
+            copied.close()
             raise
-        mode: IndexingMode = "manual" if read_only else indexing
-        return self._opened(name, session, mode, custody.opened_by)
 
     def _opened(
         self, name: str, session: Session, indexing: IndexingMode, slot: str | None
@@ -215,9 +214,7 @@ class Client(KeyChanges):
         try:
             work.look()
         except BaseException:
-            # Without saving: that is what has failed.
-            work.forsake()
-            session.close()
+            work.forsake()  # without saving: that is what has failed
             raise
         return index
 
@@ -295,21 +292,9 @@ class Client(KeyChanges):
                 pass  # it was replaced by another file meanwhile, perhaps under another key
 
 
-def delete(folder: Folder, name: str, custody: Custody, timeout: float) -> bool:
-    """Delete an index; False if another file has taken its place meanwhile. See
-    `Client.delete_index`.
-    """
-    path = folder.find(name)
-    # Whoever is asked for the key is asked before anything is locked.
-    store = PageStore.open_with(path, custody.keys, timeout=timeout)
-    try:
-        with (
-            registry.alone(store.environment, timeout=timeout) as swap,
-            folder.changing(timeout=timeout),
-        ):
-            swap(partial(folder.remove, path))
-    except ClosedError:
-        return False
-    finally:
+def close_all(session: Session | None, store: PageStore | None) -> None:
+    """Close what was opened for a handle that there is not going to be."""
+    if session is not None:
+        session.close()
+    elif store is not None:
         store.close()
-    return True

@@ -1,4 +1,4 @@
-"""One LMDB environment in one file: the only module that imports lmdb.
+"""One LMDB environment in one file: the only module that uses lmdb.
 
 It knows keys and values as bytes, transactions, the size of the map and the life of the file; it
 knows nothing of encryption. Every view of the map (`memoryview`) is valid only inside the `read`
@@ -9,33 +9,25 @@ view of a remapped file is a bus error and decryption runs without the GIL.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
 import lmdb.verify
 
-from cyborg_embedded.errors import (
-    ClosedError,
-    CyborgError,
-    FormatError,
-    IntegrityError,
-    LockedError,
-    ReadOnlyError,
-    StorageFullError,
-)
+from cyborg_embedded.errors import ClosedError, FormatError, StorageFullError
+from cyborg_embedded.failures import raise_better, translated
 from cyborg_embedded.filecheck import ends_inside_a_run, is_short
+from cyborg_embedded.gate import Gate
 from cyborg_embedded.lockfiles import LOCK_SUFFIX, WRITER_SUFFIX
-from cyborg_embedded.locks import FileLock, Gate
+from cyborg_embedded.locks import FileLock
 from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["INHERITED", "Environment", "structural_problems", "translated"]
+__all__ = ["INHERITED", "Environment", "structural_problems"]
 
 T = TypeVar("T")
 
@@ -63,7 +55,7 @@ class Environment:
         self.read_only = read_only
         self._pid = os.getpid()
         self.gate = Gate()
-        self._writer_thread = threading.Lock()
+        self._writers = Gate()
         self._writer_file = FileLock(path + WRITER_SUFFIX, create=True)
         self._lmdb: lmdb.Environment | None = None
         self._closed_because = ""
@@ -143,20 +135,20 @@ class Environment:
         reopened = False
         while True:
             self._live()
-            self.gate.enter()
+            stay = self.gate.shared()
             try:
-                return ReadTransaction(self._live().begin(buffers=True), self.gate, raise_better)
+                return ReadTransaction(self._live().begin(buffers=True), stay, raise_better)
             except lmdb.MapResizedError:
-                self.gate.leave()
+                stay.leave()
                 self._resize(0)
             except lmdb.PanicError:
-                self.gate.leave()
+                stay.leave()
                 if reopened:
                     raise
-                self._reopen()
+                self.reopen()
                 reopened = True
             except BaseException as error:
-                self.gate.leave()
+                stay.leave()
                 raise_better(error)
                 raise
 
@@ -164,14 +156,18 @@ class Environment:
     def writer(self, timeout: float) -> Iterator[None]:
         """Be the one writer among all threads and processes. Raises `LockedError`."""
         self._live()
-        if not self._writer_thread.acquire(timeout=timeout):
-            message = "another thread is writing to the index"
-            raise LockedError(message, pid=os.getpid())
-        try:
-            with translated(), self._writer_file.held(exclusive=True, timeout=timeout):
+        lock = self._writer_file
+        with self._writers.exclusive(timeout):
+            try:
+                with translated():
+                    lock.acquire(exclusive=True, timeout=timeout)
                 yield
-        finally:
-            self._writer_thread.release()
+            finally:
+                try:
+                    lock.release()
+                except BaseException:
+                    lock.release()  # interrupted on the way
+                    raise
 
     def write(self, work: Callable[[WriteTransaction], T]) -> T:
         """Run `work` in a write transaction and commit it. The caller is inside `writer`.
@@ -192,7 +188,7 @@ class Environment:
                 except lmdb.MapResizedError:
                     self._resize(0)
                 except lmdb.PanicError:
-                    self._reopen()
+                    self.reopen()
                     raise
 
     def _forget_dead_readers(self) -> None:
@@ -207,23 +203,41 @@ class Environment:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         with self.read():
             pass  # what another process has made of the map is adopted
-        with translated(), self.gate.shared(), open(path, "r+b") as file:
-            self._live().copyfd(file.fileno(), compact=True)
+        with translated(), open(path, "r+b") as file:
+            while True:
+                try:
+                    with self.gate.shared():
+                        self._live().copyfd(file.fileno(), compact=True)
+                except lmdb.MapResizedError:
+                    self._resize(0)
+                else:
+                    return
+
+    def is_named(self) -> bool:
+        """Whether the path still names this file."""
+        try:
+            return self._identity() == self.inode
+        except FileNotFoundError:
+            return False
 
     def _check_still_named(self) -> None:
-        try:
-            same = self._identity() == self.inode
-        except FileNotFoundError:
-            same = False
-        if not same:
+        if not self.is_named():
             message = "the file was replaced or deleted while it was open; open the index again"
             raise ClosedError(message)
 
     def _resize(self, size: int) -> None:
         with self.gate.exclusive():
-            self._live().set_mapsize(size)
+            try:
+                self._live().set_mapsize(size)
+            except lmdb.MemoryError:
+                # The old map is gone by then. A new one is as large as there is room for.
+                self._close()
+                self._lmdb = self._open_lmdb()
+                message = "there is no address space for a larger map of the file"
+                raise StorageFullError(message) from None
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
+        """Open the file again, whether it is open or not."""
         with self.gate.exclusive():
             self._close()
             self._lmdb = self._open_lmdb()
@@ -260,55 +274,3 @@ def structural_problems(path: str) -> list[str]:
     except lmdb.verify.VerifyError:
         problems = ["the file cannot be read"]
     return problems
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """LMDB's and the system's errors as this library's. `FileNotFoundError` passes."""
-    try:
-        yield
-    except (lmdb.MapFullError, lmdb.MapResizedError):
-        raise
-    except (lmdb.Error, OSError) as error:
-        raise_better(error)
-        raise
-
-
-def raise_better(error: BaseException | None) -> None:
-    """Raise this library's error in place of one of LMDB's or the system's, if it has one."""
-    better = translation(error) if isinstance(error, (lmdb.Error, OSError)) else None
-    if better is not None:
-        raise better from error
-
-
-def translation(error: lmdb.Error | OSError) -> Exception | None:
-    """This library's error for one of LMDB's or the system's; None where it may pass as it is."""
-    if isinstance(error, (CyborgError, FileNotFoundError)):
-        return None
-    code = error.errno if isinstance(error, OSError) else error.code
-    found = BY_TYPE.get(type(error)) or BY_CODE.get(code or 0)
-    return found and found[0](found[1])
-
-
-Translation = tuple[type[CyborgError], str]
-DAMAGED: Translation = (IntegrityError, "LMDB found the structure of the file damaged")
-FOREIGN: Translation = (FormatError, "the file is not an index of this library")
-CROWDED: Translation = (LockedError, "too many simultaneous readers of one index")
-FORBIDDEN: Translation = (ReadOnlyError, "no permission to write here")
-STRANGE: Translation = (FormatError, "what has the name of a file of an index is something else")
-FULL: Translation = (StorageFullError, "no room to write: disk, quota or file-size limit")
-# LMDB calls a write that was cut short an input/output error.
-BY_TYPE: dict[type[Exception], Translation] = {
-    lmdb.CorruptedError: DAMAGED,
-    lmdb.PageNotFoundError: DAMAGED,
-    lmdb.InvalidError: FOREIGN,
-    lmdb.VersionMismatchError: FOREIGN,
-    lmdb.ReadersFullError: CROWDED,
-    lmdb.ReadonlyError: FORBIDDEN,
-    lmdb.DiskError: FULL,
-}
-BY_CODE: dict[int, Translation] = dict.fromkeys(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), FORBIDDEN
-)
-BY_CODE |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), FULL)
-BY_CODE |= dict.fromkeys((errno.EISDIR, errno.ENXIO, errno.ESPIPE), STRANGE)

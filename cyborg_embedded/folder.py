@@ -15,13 +15,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.durable import sync
-from cyborg_embedded.environment import translated
 from cyborg_embedded.errors import (
     IndexExistsError,
     IndexNotFoundError,
     InvalidInputError,
     LockedError,
 )
+from cyborg_embedded.failures import translated
 from cyborg_embedded.lockfiles import remove_files, remove_lmdb_lock_file, remove_lock_files
 from cyborg_embedded.locks import FileLock
 from cyborg_embedded.names import EXTENSION, check_name, file_name, fold, name_of_file

@@ -14,8 +14,8 @@ import hnswlib
 import numpy as np
 
 from cyborg_embedded.blobs import new_memory
+from cyborg_embedded.gate import Gate
 from cyborg_embedded.links import Links, level_of_lists
-from cyborg_embedded.locks import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,8 @@ class Graph:
         self._count = len(rows)
         self._room = index.get_max_elements()
         self._gate = Gate()
+        self.torn = False
+        """Whether adding failed in the middle: it is neither searched nor saved then."""
         self.covered = covered
         """Every row below this that was alive when the graph was made, or grew, is in it."""
 
@@ -80,12 +82,18 @@ class Graph:
             wanted = self._count + len(rows)
             if wanted > self._room:
                 # A quarter more than needed, so that a growing graph is moved O(log n) times.
-                self._room = wanted + wanted // 4
-                self._index.resize_index(self._room)
-            if len(rows):
-                self._index.add_items(points, rows, num_threads=threads)
-                self._rows.append(rows)
-            self._count, self.covered = wanted, covered
+                room = wanted + wanted // 4
+                self._index.resize_index(room)
+                self._room = room
+            try:
+                if len(rows):
+                    self._index.add_items(points, rows, num_threads=threads)
+                    self._rows.append(rows)
+                self._count, self.covered = wanted, covered
+            except BaseException:
+                # Nobody knows how many of them are in it.
+                self.torn = True
+                raise
 
     def search(self, queries: Points, beam: int) -> tuple[Rows, Points, int] | None:
         """What a walk with a beam of this width ends with: rows and their distances in hnswlib's
@@ -94,8 +102,10 @@ class Graph:
         None where the graph does not lead to as many rows; the caller then searches exactly. Works
         on the calling thread alone, without the GIL.
         """
-        self._gate.enter()
+        stay = self._gate.shared()
         try:
+            if self.torn:
+                return None
             # hnswlib's beam is the larger of ef, which is 1 here, and the number of rows asked
             # for: so each query has its own, and nothing is set that another thread would see.
             labels, distances = self._index.knn_query(
@@ -107,7 +117,7 @@ class Graph:
         else:
             return labels.view(np.int64), distances, self.covered
         finally:
-            self._gate.leave()
+            stay.leave()
 
     def links(self) -> tuple[Links, int]:
         """What of the graph is to be saved, nodes renumbered in the order of their rows; and how

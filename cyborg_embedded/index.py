@@ -101,7 +101,7 @@ class EncryptedIndex(Reads):
         check_storable(batch.vectors, root.metric, root.precision)
         ids_known = self._session.ids
         self._session.write(lambda view, state: item_rows.upsert(view, state, ids_known, batch))
-        self._indexing.look()
+        self._indexing.look_after_write()
 
     def delete(
         self, ids: Sequence[str] | None = None, *, filters: Mapping[str, Any] | None = None
@@ -124,7 +124,7 @@ class EncryptedIndex(Reads):
             deleted = self._session.write(
                 lambda view, state: item_rows.delete(view, state, ids_known, encoded)
             )
-        self._indexing.look()
+        self._indexing.look_after_write()
         return deleted
 
     def optimize(self, *, progress: Callable[[int, int], None] | None = None) -> None:

@@ -19,7 +19,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.custody import unwrapped
-from cyborg_embedded.errors import ClosedError, CyborgError, KeyManagerError, WrongKeyError
+from cyborg_embedded.errors import ClosedError, KeyManagerError, WrongKeyError
 from cyborg_embedded.keys import wipe
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ __all__ = ["Lease", "lease_of"]
 
 EARLY = 0.75
 """At which part of the time the manager is asked again."""
+LONGEST_SECONDS = 86_400.0
+"""How long is waited at most, whatever the time of a manager."""
 SOON_SECONDS = 5.0
 """How long at most between two tries while the index is locked or the manager cannot be reached."""
 
@@ -99,7 +101,7 @@ class Lease:
                 pause = self._renew(session)
             except ClosedError:
                 return
-            except CyborgError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
                 # The file itself cannot be read: that is for the calls to say. Ask again.
                 reason = f"the key could not be asked for ({type(error).__name__})"
                 pause = self._failed(session, KeyManagerError(reason))
@@ -108,7 +110,7 @@ class Lease:
     def _ended_within(self, seconds: float) -> bool:
         """Wait; whether the lease ends."""
         try:
-            self._end.get(timeout=seconds)
+            self._end.get(timeout=min(seconds, LONGEST_SECONDS))
         except queue.Empty:
             return False
         return True

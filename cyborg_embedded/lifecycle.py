@@ -34,6 +34,8 @@ class Lifecycle(Caches):
         super().__init__()
         self._lock = threading.Lock()
         self._store: PageStore | None = store
+        self._given_up: PageStore | None = None
+        """One that is being closed: who is interrupted in it closes it again."""
         self._state: State | None = None
         self._locked: tuple[PageStore, KeyManagerError] | None = None
         self._seen: Snapshot | None = None
@@ -121,7 +123,7 @@ class Lifecycle(Caches):
         with self._lock:
             if self._locked is not None and keys.verifier == self._locked[0].header.verifier:
                 parked, _ = self._locked
-                self._store = PageStore(parked.environment, parked.header, keys)
+                self._store = PageStore(parked.environment, parked.header, keys, parked.use)
                 self._locked = None
                 return
         keys.wipe()
@@ -151,11 +153,15 @@ class Lifecycle(Caches):
     def close(self) -> None:
         """Give up the file and forget keys and plaintext. Calling it again does nothing."""
         with self._lock:
-            store, self._store, self._state = self._store, None, None
             if self._locked is not None:
-                store, self._locked = self._locked[0], None
+                self._given_up, self._locked = self._locked[0], None
+            elif self._store is not None:
+                self._given_up = self._store
+            self._store = self._state = None
+        store = self._given_up
         if store is not None:
             store.close()
             if not store.environment.inherited:
                 self.on_close()
+            self._given_up = None
         self.forget()

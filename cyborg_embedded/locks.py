@@ -1,8 +1,8 @@
-"""Locks: one between threads (`Gate`), one between processes (`FileLock`).
+"""Locks between processes.
 
-`FileLock` uses flock(2). It belongs to the open file description: it goes away with the process,
-it excludes other descriptors of the same process too, and closing one descriptor does not drop
-the lock of another, as it would with the POSIX record locks that LMDB takes on its lock file
+They use flock(2), which belongs to the open file description: it goes away with the process, it
+excludes other descriptors of the same process too, and closing one descriptor does not drop the
+lock of another, as it would with the POSIX record locks that LMDB takes on its lock file
 (which is never opened here). A forked child inherits the descriptor and has to `abandon` its copy,
 or it would keep the lock of a parent that dies alive.
 """
@@ -22,98 +22,13 @@ from cyborg_embedded.errors import LockedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DESCRIPTORS", "POLL_SECONDS", "FileLock", "Gate"]
+__all__ = ["DESCRIPTORS", "POLL_SECONDS", "FileLock"]
 
 DESCRIPTORS = threading.Lock()
 """Held while a descriptor is opened and noted, and by whoever forks: no child may inherit one that
 it does not know of."""
 POLL_SECONDS = (0.001, 0.05)
 """First and longest pause between two tries at a file lock."""
-
-
-class Gate:
-    """Many threads inside `shared`, or one inside `exclusive`. A waiting exclusive goes first, but
-    for those who have waited through the one before: neither side can shut the other out.
-
-    Not re-entrant in either form: a thread inside must not enter again.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._inside = 0
-        self._exclusive = False
-        self._waiting = 0
-        self._steps = 0
-        self._held_up = 0
-        self._turns = 0
-
-    @contextlib.contextmanager
-    def shared(self) -> Iterator[None]:
-        """Enter together with other shared holders, for the length of a with block."""
-        self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
-
-    def enter(self) -> None:
-        """Enter together with other shared holders; `leave` follows."""
-        # Every query passes here: the lock itself is quicker than the condition around it.
-        with self._lock:
-            if self._exclusive or self._waiting:
-                self._wait_shared()
-            self._inside += 1
-
-    def _wait_shared(self) -> None:
-        arrived = self._steps
-        self._held_up += 1
-        try:
-            while self._exclusive or (self._waiting and arrived == self._steps):
-                self._changed.wait()
-        finally:
-            self._held_up -= 1
-            if arrived != self._steps and self._turns:
-                # One of those whose turn it is. Who has come since waits like all others.
-                self._turns -= 1
-                if not self._turns:
-                    self._changed.notify_all()
-
-    def leave(self) -> None:
-        """Leave after `enter`."""
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and self._waiting:
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Enter alone, for the length of a with block."""
-        self.enter_alone()
-        try:
-            yield
-        finally:
-            self.leave_alone()
-
-    def enter_alone(self) -> None:
-        """Enter alone; `leave_alone` follows."""
-        with self._changed:
-            self._waiting += 1
-            try:
-                while self._exclusive or self._inside or self._turns:
-                    self._changed.wait()
-                self._exclusive = True
-            finally:
-                self._waiting -= 1
-                self._changed.notify_all()
-
-    def leave_alone(self) -> None:
-        """Leave after `enter_alone`."""
-        with self._changed:
-            self._exclusive = False
-            self._steps += 1
-            self._turns = self._held_up
-            self._changed.notify_all()
 
 
 class FileLock:
@@ -233,11 +148,14 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock up; nothing happens if it is not held."""
-        fd, self._fd = self._fd, None
+        fd = self._fd
         if fd is not None:
-            # Also for a child that was forked meanwhile and has the same open file description.
-            fcntl.flock(fd, fcntl.LOCK_UN)
-            os.close(fd)
+            try:
+                # Also for a child that was forked meanwhile and has the same open file description.
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            finally:
+                self._fd = None
+                os.close(fd)
 
     def abandon(self) -> None:
         """In a forked child: drop its copy of the descriptor. The parent's lock stays."""
@@ -253,8 +171,12 @@ class FileLock:
     @contextlib.contextmanager
     def held(self, *, exclusive: bool, timeout: float) -> Iterator[None]:
         """Hold the lock for the length of a with block."""
-        self.acquire(exclusive=exclusive, timeout=timeout)
         try:
+            self.acquire(exclusive=exclusive, timeout=timeout)
             yield
         finally:
-            self.release()
+            try:
+                self.release()
+            except BaseException:
+                self.release()  # interrupted on the way there
+                raise

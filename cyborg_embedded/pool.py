@@ -234,10 +234,11 @@ class VectorPool:
         for short in np.flatnonzero(there < per_page).tolist():
             place[short, there[short] :] = -1
             frames.partial[int(numbers[short])] = int(there[short])
-        # Only now may others see them.
-        frames.slot[numbers], valid[numbers] = np.arange(frames.used, last), there
-        frames.place.reshape(-1, per_page)[numbers] = place
+        slots, places_of = np.arange(frames.used, last), frames.place.reshape(-1, per_page)
+        # Only now may others see them. Nothing is called in between: an interrupt comes before all
+        # of this, or after it.
         frames.used = last
+        places_of[numbers], frames.slot[numbers], valid[numbers] = place, slots, there
 
     def _add(self, view: ReadView, frames: Frames, group: int, wanted: int) -> None:
         """Rows that were appended to a page that is there already."""

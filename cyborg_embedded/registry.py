@@ -21,14 +21,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from cyborg_embedded.environment import Environment, translated
+from cyborg_embedded.environment import Environment
 from cyborg_embedded.errors import ClosedError, FormatError, LockedError, ReadOnlyError
+from cyborg_embedded.failures import translated
 from cyborg_embedded.locks import DESCRIPTORS, POLL_SECONDS, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["acquire", "alone", "release"]
+    from cyborg_embedded.gate import Stay
+
+__all__ = ["Use", "acquire", "alone", "release"]
 
 Inode = tuple[int, int]
 T = TypeVar("T")
@@ -51,29 +54,41 @@ class Shared:
         self.presence.release()
 
 
+class Use:
+    """One use of a file: given up once, however often that is said."""
+
+    environment: Environment | None = None
+    """None where there is none yet, or no longer."""
+
+
 class Registry:
     """The open files of this process. `lock` guards `files`, and opening and closing itself."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.files: dict[Inode, Shared] = {}
+        self.stays: list[Stay] = []
+        """In all gates, while the process forks."""
 
     def before_fork(self) -> None:
         """Wait until nothing is being opened, closed, read or written, and keep it so."""
         self.lock.acquire()
         DESCRIPTORS.acquire()
-        for shared in self.files.values():
-            shared.environment.gate.enter_alone()
+        gates = [shared.environment.gate for shared in self.files.values()]
+        self.stays = [gate.exclusive() for gate in gates]
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        for shared in self.files.values():
-            shared.environment.gate.leave_alone()
+        for stay in self.stays:
+            stay.leave()
         DESCRIPTORS.release()
         self.lock.release()
 
     def after_fork_in_child(self) -> None:
         """Close all copies. The parent's files and locks stay as they are."""
+        for stay in self.stays:
+            stay.thread = 0  # its gate is not to be touched
+        self.stays.clear()
         for shared in self.files.values():
             shared.environment.abandon()
             shared.presence.abandon()
@@ -99,8 +114,11 @@ def inode_of(path: str) -> Inode:
     return (status.st_dev, status.st_ino)
 
 
-def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environment:
-    """The environment of the file at `path`; every `acquire` wants one `release`.
+def acquire(
+    path: str, *, timeout: float, read_only: bool = False, use: Use | None = None
+) -> Environment:
+    """The environment of the file at `path`; every `acquire` wants one `release`. `use` has it too,
+    for who is interrupted before he has got it.
 
     It can be written to, unless the file system cannot and `read_only` allows for that. Raises
     `FileNotFoundError`, `FormatError` (not LMDB, or truncated), `LockedError`, `ReadOnlyError`.
@@ -115,19 +133,28 @@ def acquire(path: str, *, timeout: float, read_only: bool = False) -> Environmen
                 del registry.files[known]
                 other.close()
         shared = registry.files.get(inode)
+        if shared is not None and not shared.users:
+            # Whoever gave it up as the last one was interrupted.
+            shared.close()
+            del registry.files[inode]
+            shared = None
         if shared is None:
-            presence = FileLock(path, create=False)
-            presence.acquire(exclusive=False, timeout=0)
+            presence, environment = FileLock(path, create=False), None
             try:
+                presence.acquire(exclusive=False, timeout=0)
                 environment = opened(path, read_only=read_only)
+                shared = Shared(environment, presence, 0)
+                registry.files[environment.inode] = shared
             except BaseException:
+                if environment is not None:
+                    environment.close()
                 presence.release()
                 raise
-            shared = Shared(environment, presence, 0)
-            registry.files[environment.inode] = shared
         elif shared.environment.read_only and not read_only:
             message = "the file system is read-only"
             raise ReadOnlyError(message)
+        if use is not None:
+            use.environment = shared.environment
         shared.users += 1
         return shared.environment
 
@@ -144,16 +171,22 @@ def opened(path: str, *, read_only: bool) -> Environment:
         return Environment(path, read_only=True)
 
 
-def release(environment: Environment) -> None:
-    """Give up one `acquire`; the last one closes the file."""
+def release(environment: Environment, use: Use | None = None) -> None:
+    """Give up one `acquire`; the last one closes the file. Who is interrupted in it says it again,
+    with his `use`.
+    """
     with registry.lock:
         shared = registry.files.get(environment.inode)
         if shared is None or shared.environment is not environment:
             return
-        shared.users -= 1
+        if use is None:
+            shared.users -= 1
+        elif use.environment is not None:
+            use.environment = None
+            shared.users -= 1
         if not shared.users:
-            del registry.files[environment.inode]
             shared.close()
+            del registry.files[environment.inode]
 
 
 @contextlib.contextmanager
@@ -165,35 +198,53 @@ def alone(
     The function that it gives closes the file and calls a function that removes or replaces it.
     Handles of this process are closed with it. Raises `ClosedError`, `LockedError`.
     """
+    held: list[Shared] = []
+    use = Use()
 
-    def attempt() -> Shared:
+    def attempt() -> None:
         shared = registry.files.get(environment.inode)
         if shared is None or shared.environment is not environment:
             message = "the index is closed"
             raise ClosedError(message)
         make_exclusive(shared)
+        held[:] = [shared]
         shared.alone = True
+        use.environment = environment
         shared.users += 1  # it stays open until this is over
-        return shared
-
-    shared = patiently(attempt, timeout)
 
     def swap(replace: Callable[[], None]) -> None:
         with registry.lock, translated():
-            del registry.files[environment.inode]
             environment.close(REPLACED)
-            replace()
+            try:
+                replace()
+            except BaseException:
+                if environment.is_named():
+                    # Nothing has come of it, and all handles go on.
+                    environment.reopen()
+                else:
+                    registry.files.pop(environment.inode, None)
+                raise
+            del registry.files[environment.inode]
+
+    def give_up() -> None:
+        for shared in held:
+            with registry.lock:
+                shared.alone = False
+                if registry.files.get(environment.inode) is shared:
+                    shared.presence.downgrade()
+                else:
+                    shared.presence.release()
+            release(environment, use)
 
     try:
+        patiently(attempt, timeout)
         yield swap
     finally:
-        with registry.lock:
-            shared.alone = False
-            if registry.files.get(environment.inode) is shared:
-                shared.presence.downgrade()
-            else:
-                shared.presence.release()
-        release(environment)
+        try:
+            give_up()
+        except BaseException:
+            give_up()  # interrupted on the way
+            raise
 
 
 def patiently(attempt: Callable[[], T], timeout: float) -> T:
@@ -229,3 +280,6 @@ def make_exclusive(shared: Shared) -> None:
         registry.files.pop(shared.environment.inode, None)
         shared.environment.close(REPLACED)
         raise ClosedError(REPLACED) from None
+    except BaseException:
+        shared.presence.downgrade()
+        raise

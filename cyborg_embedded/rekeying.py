@@ -151,7 +151,7 @@ def replace_file(
         on_failure.pop_all()
         # It is done, whatever becomes of this handle: an error would be taken for a failure, and
         # the new key be thrown away. A handle that cannot go on says so when it is next used.
-        with contextlib.suppress(CyborgError, OSError):
+        with contextlib.suppress(Exception):
             take_over(
                 PageStore.open_with(path, lambda found: same(found, header, keys), timeout=timeout)
             )
@@ -165,7 +165,7 @@ def look_again(session: Session, indexing: Indexing) -> None:
     with contextlib.suppress(CyborgError):
         with session.read():
             pass
-        indexing.look()
+        indexing.look_after_write()
 
 
 def same(found: Header, header: Header, keys: DerivedKeys) -> DerivedKeys:

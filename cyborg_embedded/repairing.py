@@ -85,7 +85,8 @@ def write(
         with salvage.read() as source:
             sequence = source.snapshot.root.sequence
         live = np.flatnonzero(salvage.sound)
-        rewrite_rows(salvage.read, live, target, report)
+        # What is derived is made anew: of a damaged file nobody knows what it was made of.
+        rewrite_rows(salvage.read, live, target, report, derived=False)
         check_copy(target, len(live), sequence)
     finally:
         target.wipe()

@@ -84,9 +84,12 @@ def rewrite_rows(
     live: Rows,
     target: PageStore,
     report: Callable[[int, int], None],
+    *,
+    derived: bool = True,
 ) -> None:
     """Write some rows, ascending, of the commit whose view `read` gives into `target`, an empty
-    file. It is no index before all of them are there.
+    file, and what is `derived` from them, as far as it can be taken along. It is no index before
+    all of them are there.
     """
     blinded: list[bytes] = []
     with read() as source:
@@ -102,8 +105,9 @@ def rewrite_rows(
 
     def finish(view: WriteView, source: ReadView) -> None:
         record_all_ids(view, b"".join(blinded))
-        copy_graph(view, source, live)
-        if len(live) == source.snapshot.root.rows:
+        if derived:
+            copy_graph(view, source, live)
+        if derived and len(live) == source.snapshot.root.rows:
             copy_columns(view, source)
         view.header = target.header
 

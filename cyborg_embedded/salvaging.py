@@ -107,6 +107,8 @@ class Salvage:
         with self.read() as view:
             rows = view.snapshot.root.rows
             self.alive = self._alive(view, rows)
+            # Tombstones may have been lost, or be those of another commit.
+            self.maybe_deleted |= int(self.alive.sum()) != view.snapshot.root.live
             self.sound = self.alive.copy()
             ids = self._ids(view, rows)
             self._vectors(view, rows, report)

@@ -6,7 +6,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from cyborg_embedded.errors import ClosedError, CyborgError, KeyManagerError, ReadOnlyError
+from cyborg_embedded.errors import ClosedError, KeyManagerError, ReadOnlyError
 from cyborg_embedded.lifecycle import Lifecycle
 from cyborg_embedded.state import State, advance
 from cyborg_embedded.store import NotNewestError, check_not_older
@@ -178,7 +178,7 @@ class Session(Lifecycle):
                         raise
                     continue  # locked, or replaced, before anything was written
                 # From here on it is written, whatever becomes of this handle.
-                with contextlib.suppress(CyborgError, OSError, MemoryError):
+                with contextlib.suppress(Exception):
                     if snapshot is not state.snapshot:
                         with store.read(snapshot) as view:
                             self._follow(store, state, view)
@@ -196,16 +196,16 @@ class Session(Lifecycle):
 
         Raises `LockedError`, `ClosedError`.
         """
-        store = self.store
-        with contextlib.ExitStack() as stack:
-            while True:
-                try:
-                    stack.enter_context(store.environment.writer(self._lock_timeout))
-                except ClosedError as error:
-                    store = self._instead_of(store, error)
-                else:
-                    break
-            yield store
+        store, entered = self.store, False
+        while not entered:
+            try:
+                with store.environment.writer(self._lock_timeout):
+                    entered = True
+                    yield store
+            except ClosedError as error:
+                if entered:
+                    raise
+                store = self._instead_of(store, error)
 
     def hurry(self) -> None:
         """From now on wait for no lock for long: the handle is about to be closed."""

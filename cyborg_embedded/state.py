@@ -77,7 +77,8 @@ class NavigatorSlot:
     @property
     def known(self) -> Navigator | None:
         """The navigator, if it is in memory."""
-        return self._navigator
+        navigator = self._navigator
+        return None if navigator is None or navigator.graph.torn else navigator
 
     def adopt(self, navigator: Navigator | None) -> None:
         """Take this navigator in place of any other."""
@@ -101,7 +102,7 @@ class NavigatorSlot:
                         restored.spared = state.deaths - int((~alive).sum())
                         restored.saved = (derived_tags(state), restored.graph.covered)
                     self._settled = True
-        return self._navigator
+        return self.known
 
     def _restore(self, view: ReadView, state: State) -> Navigator | None:
         if state.pool is None:

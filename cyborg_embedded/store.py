@@ -49,8 +49,16 @@ class NotNewestError(IntegrityError):
 class PageStore:
     """The sealed pages of one index, open under its key."""
 
-    def __init__(self, environment: Environment, header: Header, keys: DerivedKeys) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        header: Header,
+        keys: DerivedKeys,
+        use: registry.Use | None = None,
+    ) -> None:
+        """`use` is that of the environment, if it is this store's to give up."""
         self.environment = environment
+        self.use = use
         self.header = header
         """As it was when the file was opened; its envelopes may have changed since."""
         self.cipher = PageCipher(header, keys)
@@ -100,13 +108,15 @@ class PageStore:
         read_only: bool = False,
     ) -> PageStore:
         """`open` with whatever finds the keys for a header. No transaction runs meanwhile."""
-        environment = acquire(path, timeout=timeout, read_only=read_only)
+        use = registry.Use()
         try:
+            environment = acquire(path, timeout=timeout, read_only=read_only, use=use)
             with environment.read() as txn:
                 header = decode_header(header_bytes(txn))
-            return cls(environment, header, unlocked(header))
+            return cls(environment, header, unlocked(header), use)
         except BaseException:
-            registry.release(environment)
+            if use.environment is not None:
+                registry.release(use.environment, use)
             raise
 
     def begin_file(self, root: Root) -> Snapshot:
@@ -126,17 +136,21 @@ class PageStore:
     @staticmethod
     def peek(path: str, *, timeout: float) -> Header:
         """The header of the index file at `path`. Raises as `open` does, but for the key."""
-        environment = acquire(path, timeout=timeout, read_only=True)
+        use = registry.Use()
         try:
+            environment = acquire(path, timeout=timeout, read_only=True, use=use)
             with environment.read() as txn:
                 return decode_header(header_bytes(txn))
         finally:
-            registry.release(environment)
+            if use.environment is not None:
+                registry.release(use.environment, use)
 
     def close(self) -> None:
-        """Wipe the keys and give the file up. Other handles of this process may go on with it."""
+        """Wipe the keys and give the file up. Other handles of this process may go on with it. Who
+        is interrupted in it says it again.
+        """
         self.wipe()
-        registry.release(self.environment)
+        registry.release(self.environment, self.use)
 
     def wipe(self) -> None:
         """Wipe the keys, once no transaction of this process runs: calls from then on are refused.
@@ -242,10 +256,10 @@ class PageStore:
         return tags
 
 
-def acquire(path: str, *, timeout: float, read_only: bool) -> Environment:
+def acquire(path: str, *, timeout: float, read_only: bool, use: registry.Use) -> Environment:
     """`registry.acquire`, where a file that is gone by now is `IndexNotFoundError`."""
     try:
-        return registry.acquire(path, timeout=timeout, read_only=read_only)
+        return registry.acquire(path, timeout=timeout, read_only=read_only, use=use)
     except FileNotFoundError:
         message = "the index has been deleted"
         raise IndexNotFoundError(message) from None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, Self
 
-    from cyborg_embedded.locks import Gate
+    from cyborg_embedded.gate import Stay
 
     RaiseBetter = Callable[[BaseException | None], None]
 
@@ -31,13 +31,14 @@ class Txn(Protocol):
 class ReadTransaction:
     """A consistent view of the file. Use it only inside its `with` block, or until `end`."""
 
-    def __init__(self, txn: Txn, gate: Gate | None, raise_better: RaiseBetter) -> None:
+    def __init__(self, txn: Txn, stay: Stay | None, raise_better: RaiseBetter) -> None:
         self._txn = txn
-        self._gate = gate
-        self._raise_better = raise_better
         self.id: int = txn.id()
         self.get: Callable[[bytes], memoryview | None] = txn.get
         """The value under a key as a view of the map, or None."""
+        # The last of them: what is dropped without having ended goes in this order.
+        self._stay = stay
+        self._raise_better = raise_better
 
     def all_keys(self) -> Iterator[bytes]:
         """All keys, ascending."""
@@ -50,8 +51,8 @@ class ReadTransaction:
         for `error`.
         """
         self._txn.abort()
-        if self._gate is not None:
-            self._gate.leave()
+        if self._stay is not None:
+            self._stay.leave()
         self._raise_better(error)
 
     def __enter__(self) -> Self:

@@ -66,7 +66,7 @@ def nodes(index):
 def idle(index):
     """Wait until the thread of the handle has nothing to do any more."""
     wake = index._indexing._wake
-    wait_until(lambda: not wake.is_set() and not index.is_training())
+    wait_until(lambda: wake.empty() and not index.is_training())
 
 
 def indexers():
@@ -174,7 +174,7 @@ def test_it_waits_for_a_pause(index, monkeypatch):
     """While somebody writes, and until then for no longer than its patience, nothing is indexed."""
     monkeypatch.setattr(background, "PAUSE_SECONDS", 60.0)
     put(index, 0, FIRST)
-    wait_until(lambda: indexers() and not index._indexing._wake.is_set())
+    wait_until(lambda: indexers() and index._indexing._wake.empty())
     put(index, FIRST, FIRST + 5)
     assert indexed(index) == 0
     assert not index.is_training()

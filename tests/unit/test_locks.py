@@ -10,7 +10,8 @@ from unit_harness import child
 
 from cyborg_embedded import locks
 from cyborg_embedded.errors import LockedError
-from cyborg_embedded.locks import FileLock, Gate
+from cyborg_embedded.gate import Gate
+from cyborg_embedded.locks import FileLock
 
 PATIENCE = 30
 """Seconds after which a test gives up on a thread; nothing is measured against it."""

@@ -329,7 +329,7 @@ def save(branch, rows):
 
 def reaching(rows):
     """What stands for a navigator that has the first rows."""
-    return SimpleNamespace(graph=SimpleNamespace(covered=rows))
+    return SimpleNamespace(graph=SimpleNamespace(torn=False, covered=rows))
 
 
 def test_a_navigator_is_restored_once(branch):
