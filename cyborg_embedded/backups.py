@@ -41,9 +41,8 @@ __all__ = ["backup", "restore"]
 def backup(session: Session, path: str, *, check: bool) -> None:
     """Copy the newest commit to a new file. See `EncryptedIndex.backup`."""
     with translated():
-        path = os.path.abspath(path)
         refuse_to_overwrite(path)
-        temporary = f"{path}.part-{secrets.token_hex(8)}"
+        temporary = os.path.join(os.path.dirname(path), f".part-{secrets.token_hex(8)}")
         try:
             keys = copy(session, temporary)
             if check:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.model import MAX_DIMENSION
 
-__all__ = ["check_dimension_wanted", "check_one_of", "check_timeout", "check_whole", "unheard"]
+__all__ = [
+    "check_dimension_wanted",
+    "check_one_of",
+    "check_path",
+    "check_timeout",
+    "check_whole",
+    "unheard",
+]
 
 MAX_TIMEOUT = 1_000_000
 
@@ -45,6 +54,15 @@ def check_dimension_wanted(dimension: object) -> None:
     ):
         message = f"dimension must be a whole number from 1 to {MAX_DIMENSION}, or None"
         raise InvalidInputError(message)
+
+
+def check_path(value: str | os.PathLike[str]) -> str:
+    """A path, absolute."""
+    path = os.fsdecode(value)
+    if "\0" in path:
+        message = "a path holds no NUL character"
+        raise InvalidInputError(message)
+    return os.path.abspath(path)
 
 
 def unheard(_done: int, _total: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.background import Indexing
@@ -11,14 +10,20 @@ from cyborg_embedded.backups import restore
 from cyborg_embedded.checks import (
     check_dimension_wanted,
     check_one_of,
+    check_path,
     check_timeout,
     check_whole,
     unheard,
 )
-from cyborg_embedded.clientbase import IndexInfo
+from cyborg_embedded.clientbase import TRIES, IndexInfo
 from cyborg_embedded.custody import Custody, wrap
 from cyborg_embedded.distrust import private_copy
-from cyborg_embedded.errors import InvalidInputError, KeyRequiredError, RollbackError
+from cyborg_embedded.errors import (
+    ClosedError,
+    InvalidInputError,
+    KeyRequiredError,
+    RollbackError,
+)
 from cyborg_embedded.header import new_index_id
 from cyborg_embedded.home import Home
 from cyborg_embedded.index import EncryptedIndex
@@ -43,6 +48,7 @@ from cyborg_embedded.session import Session
 from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
 
     from cyborg_embedded.salvaging import RepairReport
@@ -171,38 +177,36 @@ class Client(KeyChanges):
         """
         self._check_open()
         read_only = bool(read_only or untrusted)
-        copied = contextlib.ExitStack()
-        store = session = None
-        try:
-            with Custody(self._kms, index_key, kms_name) as custody:
-                timeout = check_timeout(lock_timeout)
-                check_whole(min_sequence, "min_sequence")
-                check_whole(cache_bytes, "cache_bytes")
-                check_one_of(indexing, INDEXING_MODES, "indexing")
-                path = self._folder.find(name)
-                if untrusted:
-                    path = copied.enter_context(private_copy(self._folder, path, timeout))
-                store = PageStore.open_with(
-                    path, custody.keys, timeout=timeout, read_only=read_only
+        mode: IndexingMode = "manual" if read_only else indexing
+        for left in reversed(range(TRIES)):
+            copied = contextlib.ExitStack()
+            store = session = None
+            try:
+                with Custody(self._kms, index_key, kms_name) as custody:
+                    timeout = check_timeout(lock_timeout)
+                    check_whole(min_sequence, "min_sequence")
+                    check_whole(cache_bytes, "cache_bytes")
+                    check_one_of(indexing, INDEXING_MODES, "indexing")
+                    path = self._folder.find(name)
+                    if untrusted:
+                        path = copied.enter_context(private_copy(self._folder, path, timeout))
+                    store = PageStore.open_with(
+                        path, custody.keys, timeout=timeout, read_only=read_only
+                    )
+                session = Session(
+                    store, lock_timeout=timeout, read_only=read_only, cache_bytes=cache_bytes
                 )
-            session = Session(
-                store, lock_timeout=timeout, read_only=read_only, cache_bytes=cache_bytes
-            )
-            session.on_close = copied.close
-            with session.read() as (state, _):
-                root = state.root
-            if cache_bytes == 0 and root.graph is not None and not root.graph.dimensions:
-                message = "cache_bytes=0: the graph of this index holds the vectors themselves"
-                raise InvalidInputError(message)
-            if min_sequence is not None and root.sequence < min_sequence:
-                message = "the index is older than the application remembers it to be"
-                raise RollbackError(message, sequence=root.sequence, expected=min_sequence)
-            mode: IndexingMode = "manual" if read_only else indexing
-            return self._opened(name, session, mode, custody.opened_by)
-        except BaseException:
-            close_all(session, store)
-            copied.close()
-            raise
+                session.on_close = copied.close
+                with session.read() as (state, _):
+                    check_loaded(state.root, cache_bytes, min_sequence)
+                return self._opened(name, session, mode, custody.opened_by)
+            except BaseException as error:
+                close_all(session, store)
+                copied.close()
+                # Another file may have taken its place meanwhile.
+                if not left or not isinstance(error, ClosedError):
+                    raise
+        raise AssertionError
 
     def _opened(
         self, name: str, session: Session, indexing: IndexingMode, slot: str | None
@@ -268,7 +272,7 @@ class Client(KeyChanges):
         self._check_open()
         with Custody(self._kms, index_key, kms_name) as custody:
             timeout = check_timeout(lock_timeout)
-            source = os.path.abspath(os.fsdecode(backup))
+            source = check_path(backup)
             restore(self._folder, source, name, custody, timeout, check=check)
 
     def delete_index(
@@ -290,6 +294,16 @@ class Client(KeyChanges):
             timeout = check_timeout(lock_timeout)
             while not delete(self._folder, name, custody, timeout):
                 pass  # it was replaced by another file meanwhile, perhaps under another key
+
+
+def check_loaded(root: Root, cache_bytes: int | None, min_sequence: int | None) -> None:
+    """See that an index is what its caller wants. Raises `InvalidInputError`, `RollbackError`."""
+    if cache_bytes == 0 and root.graph is not None and not root.graph.dimensions:
+        message = "cache_bytes=0: the graph of this index holds the vectors themselves"
+        raise InvalidInputError(message)
+    if min_sequence is not None and root.sequence < min_sequence:
+        message = "the index is older than the application remembers it to be"
+        raise RollbackError(message, sequence=root.sequence, expected=min_sequence)
 
 
 def close_all(session: Session | None, store: PageStore | None) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
-from typing import TYPE_CHECKING, NoReturn, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar
 
 from cyborg_embedded.distrust import private_copy
-from cyborg_embedded.errors import ClosedError
+from cyborg_embedded.errors import ClosedError, IndexNotFoundError
 from cyborg_embedded.folder import Folder
 from cyborg_embedded.keys import generate_index_key
 from cyborg_embedded.kms.registry import KeyRegistry, read_registry
@@ -18,16 +18,19 @@ from cyborg_embedded.savedkey import load_saved_key, save_key
 from cyborg_embedded.store import PageStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
 
     from cyborg_embedded.kms.manager import KeyManager
 
-__all__ = ["ClientBase", "IndexInfo"]
+__all__ = ["TRIES", "ClientBase", "IndexInfo"]
 
+T = TypeVar("T")
 TIMEOUT = 10.0
+TRIES = 5
+"""How often a file is opened that is replaced again and again before it can be read."""
 
 
 class IndexInfo(TypedDict):
@@ -96,19 +99,23 @@ class ClientBase:
         Raises `InvalidInputError`, `IndexNotFoundError`, `FormatError`.
         """
         self._check_open()
+        return while_replaced(lambda: self._describe(name, untrusted=untrusted))
+
+    def _describe(self, name: str, *, untrusted: bool) -> IndexInfo:
         path = self._folder.find(name)
         with contextlib.ExitStack() as stack:
             opened = path
             if untrusted:
                 opened = stack.enter_context(private_copy(self._folder, path, TIMEOUT))
             header = PageStore.peek(opened, timeout=TIMEOUT)
+            size = size_of(path)
         created = dt.datetime.fromtimestamp(header.created, dt.timezone.utc)
         return {
             "name": check_name(name),
             "index_id": header.index_id.hex(),
             "format_version": FORMAT_VERSION,
             "created": created,
-            "file_bytes": os.stat(path).st_size,
+            "file_bytes": size,
             "key_managers": {slot: each.provider for slot, each in header.envelopes.items()},
         }
 
@@ -138,3 +145,20 @@ class ClientBase:
     def __reduce__(self) -> NoReturn:
         message = "a Client may hold secrets and cannot be pickled or copied; make another one"
         raise TypeError(message)
+
+
+def while_replaced(call: Callable[[], T]) -> T:
+    """Call something; again, where the file that it has opened has been replaced meanwhile."""
+    for _ in range(TRIES):
+        with contextlib.suppress(ClosedError):
+            return call()
+    return call()
+
+
+def size_of(path: str) -> int:
+    """The bytes of a file. Raises `IndexNotFoundError` if it is gone."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        message = "the index has been deleted"
+        raise IndexNotFoundError(message) from None

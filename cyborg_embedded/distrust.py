@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from cyborg_embedded.environment import structural_problems
-from cyborg_embedded.errors import FormatError
+from cyborg_embedded.errors import FormatError, IndexNotFoundError
 from cyborg_embedded.failures import translated
 from cyborg_embedded.filecheck import ends_inside_a_run, is_short
 
@@ -68,7 +68,7 @@ def private_copy(folder: Folder, path: str, timeout: float) -> Iterator[str]:
 def open_file(path: str) -> BinaryIO:
     """A file that is one: no link, nothing that waits for a writer, nor mostly holes.
 
-    Raises `FormatError`, `FileNotFoundError`.
+    Raises `FormatError`, `IndexNotFoundError`.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     message = "what has the name of an index is not a file"
@@ -77,6 +77,9 @@ def open_file(path: str) -> BinaryIO:
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             raise FormatError(message) from None
+        if error.errno == errno.ENOENT:
+            message = "the index has been deleted"
+            raise IndexNotFoundError(message) from None
         raise
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and status.st_size - 512 * status.st_blocks <= MOST_HOLES:

@@ -35,6 +35,7 @@ INITIAL_MAP_BYTES = (64 << 30) if sys.maxsize > 1 << 32 and sys.platform != "win
 SMALLEST_MAP_BYTES = 1 << 20
 MAX_READERS = 510
 INHERITED = "this handle was opened before fork(); open the index again in this process"
+GONE = "the file was replaced or deleted while it was open; open the index again"
 WRITES_BETWEEN = 32
 """Writes after which readers that have died are looked for."""
 LOCK_FILE_BYTES = 64 * (MAX_READERS + 8)
@@ -160,7 +161,10 @@ class Environment:
         with self._writers.exclusive(timeout):
             try:
                 with translated():
-                    lock.acquire(exclusive=True, timeout=timeout)
+                    try:
+                        lock.acquire(exclusive=True, timeout=timeout)
+                    except FileNotFoundError:
+                        raise ClosedError(GONE) from None
                 yield
             finally:
                 try:
@@ -222,8 +226,7 @@ class Environment:
 
     def _check_still_named(self) -> None:
         if not self.is_named():
-            message = "the file was replaced or deleted while it was open; open the index again"
-            raise ClosedError(message)
+            raise ClosedError(GONE)
 
     def _resize(self, size: int) -> None:
         with self.gate.exclusive():

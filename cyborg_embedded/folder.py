@@ -14,6 +14,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from cyborg_embedded.checks import check_path
 from cyborg_embedded.durable import sync
 from cyborg_embedded.errors import (
     IndexExistsError,
@@ -33,6 +34,7 @@ __all__ = ["Folder"]
 
 LOCK_NAME = ".lock"
 TEMPORARY = ".new-"
+GONE = "the folder of the client is gone"
 
 
 class Folder:
@@ -40,7 +42,7 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises `InvalidInputError` where the path is something else, `ReadOnlyError`."""
-        self.path = os.path.abspath(os.fsdecode(path))
+        self.path = check_path(path)
         with translated():
             try:
                 make_folder(self.path)
@@ -50,9 +52,15 @@ class Folder:
 
     def names(self) -> list[str]:
         """The names of the indexes, sorted."""
+        found = map(name_of_file, self._files())
+        return sorted(name for name in found if name is not None)
+
+    def _files(self) -> list[str]:
         with translated():
-            found = (name_of_file(file) for file in os.listdir(self.path))
-            return sorted(name for name in found if name is not None)
+            try:
+                return os.listdir(self.path)
+            except FileNotFoundError:
+                raise IndexNotFoundError(GONE) from None
 
     def find(self, name: object) -> str:
         """The path of an index, by its name in any case.
@@ -60,11 +68,10 @@ class Folder:
         Raises `InvalidInputError` (not a name), `IndexNotFoundError`.
         """
         wanted = fold(check_name(name))
-        with translated():
-            for file in os.listdir(self.path):
-                found = name_of_file(file)
-                if found is not None and fold(found) == wanted:
-                    return os.path.join(self.path, file)
+        for file in self._files():
+            found = name_of_file(file)
+            if found is not None and fold(found) == wanted:
+                return os.path.join(self.path, file)
         message = f"there is no index named {name!r}"
         raise IndexNotFoundError(message)
 
@@ -138,6 +145,7 @@ class Folder:
     @contextlib.contextmanager
     def changing(self, *, timeout: float) -> Iterator[None]:
         """Hold the folder's lock. Raises `LockedError`, `ReadOnlyError`."""
+        self._files()
         lock = FileLock(os.path.join(self.path, LOCK_NAME), create=True)
         with translated(), lock.held(exclusive=True, timeout=timeout):
             yield

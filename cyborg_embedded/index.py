@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
@@ -16,7 +15,7 @@ from cyborg_embedded.batch import (
     check_storable,
     check_vectors,
 )
-from cyborg_embedded.checks import unheard
+from cyborg_embedded.checks import check_path, unheard
 from cyborg_embedded.errors import InvalidInputError
 from cyborg_embedded.listing import delete_matching
 from cyborg_embedded.reads import Reads
@@ -24,6 +23,7 @@ from cyborg_embedded.rekeying import compact, rekey
 from cyborg_embedded.verification import VerifyReport, verify
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
@@ -204,7 +204,7 @@ class EncryptedIndex(Reads):
         Raises `InvalidInputError` (something is there already, or no folder), `IntegrityError`,
         `ReadOnlyError`, `StorageFullError`.
         """
-        backup(self._session, os.fsdecode(path), check=check)
+        backup(self._session, check_path(path), check=check)
 
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Look at everything: open every page, hold all tables against each other, and what is

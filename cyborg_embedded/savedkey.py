@@ -19,7 +19,11 @@ def saved_key_path() -> str:
 def save_key(index_key: bytes) -> None:
     """Keep a key, readable by its owner alone. Raises `InvalidInputError` if one is kept."""
     path = saved_key_path()
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    try:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        message = "the folder for a saved key is something else"
+        raise InvalidInputError(message) from None
     try:
         write_new(path, index_key.hex() + "\n")
     except FileExistsError:
@@ -41,7 +45,7 @@ def load_saved_key() -> bytes:
                 message = "the saved key can be read by other users; set its mode to 0600"
                 raise InvalidInputError(message)
             return bytes(parse_index_key(file.read(200).strip()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         message = "no key has been saved; generate_key(save=True) saves one"
         raise KeyRequiredError(message) from None
     except PermissionError:
