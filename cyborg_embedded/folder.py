@@ -110,18 +110,19 @@ class Folder:
         It goes with the block, if it is still there then. Raises `LockedError`, `ReadOnlyError`,
         `FileExistsError`.
         """
-        with self.changing(timeout=timeout):
-            self._clear()
-            temporary = self._temporary()
-            with translated():
-                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            presence = FileLock(temporary, create=False)
-            presence.acquire(exclusive=False, timeout=timeout)
+        temporary = self._temporary()
+        presence = FileLock(temporary, create=False)
         try:
+            with self.changing(timeout=timeout):
+                self._clear()
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                presence.acquire(exclusive=False, timeout=timeout)
             yield temporary
         finally:
-            presence.release()
-            remove_files(temporary)
+            try:
+                presence.release()
+            finally:
+                remove_files(temporary)
 
     def replace(self, temporary: str, path: str) -> bool:
         """Let a whole file take the place of the index at `path`, which nobody has open; whether

@@ -7,6 +7,7 @@ handler raises) comes at any moment, also between taking a lock and noting that 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "Stay"]
 
+LONG_SECONDS = 1.0
+"""A call inside is seldom longer."""
 PACKAGE = os.path.dirname(__file__) + os.sep
 
 
@@ -135,6 +138,7 @@ class Gate:
         """
         stay = Stay(self)
         deadline = None if timeout is None else time.monotonic() + timeout
+        collected = False
         with self._lock:
             self._forget(stay.thread)
             self._waiting += 1
@@ -144,7 +148,12 @@ class Gate:
                     if left is not None and left <= 0:
                         message = "another thread is using the index"
                         raise LockedError(message, pid=os.getpid())
-                    self._changed.wait(left)
+                    if collected or (left is not None and left <= LONG_SECONDS):
+                        self._changed.wait(left)
+                    elif not self._changed.wait(LONG_SECONDS):
+                        # Perhaps a stay that was interrupted is kept by a cycle of references.
+                        gc.collect()
+                        collected = True
                 self._exclusive = (id(stay), stay.thread)
             finally:
                 self._waiting -= 1

@@ -152,9 +152,14 @@ def replace_file(
         # It is done, whatever becomes of this handle: an error would be taken for a failure, and
         # the new key be thrown away. A handle that cannot go on says so when it is next used.
         with contextlib.suppress(Exception):
-            take_over(
-                PageStore.open_with(path, lambda found: same(found, header, keys), timeout=timeout)
+            opened = PageStore.open_with(
+                path, lambda found: same(found, header, keys), timeout=timeout
             )
+            try:
+                take_over(opened)
+            except BaseException:
+                opened.close()
+                raise
         if not confirmed[-1]:
             message = "the index is under its new key, but the disk has not confirmed it: keep both"
             raise StorageFullError(message)

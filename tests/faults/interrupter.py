@@ -5,6 +5,7 @@ The profiler tells of the same moments, so that each of them can be had again an
 """
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -46,6 +47,8 @@ class Interrupter:
         code = frame.f_code
         if event not in {"call", "c_return"} or in_finalizer(frame):
             return  # what is raised there is lost
+        if code.co_name == "<genexpr>":
+            return  # and so it is where it has begun and is not wanted any more
         if not code.co_filename.startswith(WITHIN) and (
             (code.co_filename, code.co_name) not in BLOCKS
         ):
@@ -78,4 +81,5 @@ class Interrupter:
             sys.setprofile(None)
         # Its traceback has what the call had in hand: a caller lets go of that.
         self.error.__traceback__ = self.error.__context__ = self.error.__cause__ = None
+        gc.collect()
         return True
