@@ -222,6 +222,8 @@ class Indexing:
                 continue
             except BaseException as error:  # noqa: BLE001 - it is raised by the next call
                 self._error = error
+        # For another thread, where one who was interrupted in starting this one has started two.
+        self._wake.put(None)
 
     def _await_pause(self) -> None:
         begun = time.monotonic()

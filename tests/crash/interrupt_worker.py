@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 
@@ -120,9 +119,10 @@ class Life:
         return True
 
     def check_nothing_left(self):
-        """Once it is closed, no file is open and no lock held, and there is no thread or file left.
+        """Once it is closed, no file is open and no lock held, and there is no file left.
 
-        A descriptor may be, of a file that was being opened: one without a lock.
+        A descriptor may be, of a file that was being opened: one without a lock; and a thread that
+        `Thread.start` was interrupted in, which the standard library may leave waiting for ever.
         """
         self.index.close()
         assert not registry.files
@@ -130,7 +130,9 @@ class Life:
         for file in (path, path + "-writer"):
             with FileLock(file, create=file != path).held(exclusive=True, timeout=0):
                 pass
-        assert threading.active_count() == 1
+        # What was interrupted while it removed a file has left it to the next creation.
+        self.client.create_index("another", index_key=key_number(0)).close()
+        self.client.delete_index("another", index_key=key_number(0))
         assert set(os.listdir(self.folder)) <= LEFT
         self.index = load(self.client, self.model.key, "background")
 

@@ -24,8 +24,8 @@ def test_interrupted_again_and_again(folder):
             out, err = child.communicate(timeout=600)
         finally:
             child.kill()
-    assert not err, err
-    assert child.returncode == 0
+    # Python tells of an interrupt that hits a finalizer, which cannot raise it, and goes on.
+    assert child.returncode == 0, err
     struck = dict(line.split("\t") for line in out.splitlines())
     print("interrupted:", struck)
     assert all(int(struck[kind]) >= 5 for kind in (*KINDS, "query", "get"))
