@@ -38,11 +38,17 @@ if TYPE_CHECKING:
 __all__ = ["backup", "restore"]
 
 
+LONGEST_NAME = 200
+"""Bytes of the name of a backup that its name while it is written begins with."""
+
+
 def backup(session: Session, path: str, *, check: bool) -> None:
     """Copy the newest commit to a new file. See `EncryptedIndex.backup`."""
     with translated():
         refuse_to_overwrite(path)
-        temporary = os.path.join(os.path.dirname(path), f".part-{secrets.token_hex(8)}")
+        parent, name = os.path.split(path)
+        short = os.fsdecode(os.fsencode(name)[:LONGEST_NAME])
+        temporary = os.path.join(parent, f"{short}.part-{secrets.token_hex(8)}")
         try:
             keys = copy(session, temporary)
             if check:
