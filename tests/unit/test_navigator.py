@@ -43,6 +43,17 @@ def built(metric, projection):
     return navigator
 
 
+def shared(metric, projection):
+    """A navigator as `built` makes it, for who changes nothing of it."""
+    known = (metric, projection is not None)
+    if known not in SHARED:
+        SHARED[known] = built(metric, projection)
+    return SHARED[known]
+
+
+SHARED = {}
+
+
 def grow(navigator, metric, threads=1, step=70):
     """Add the rows that come later."""
     navigator.add(LATE, ROWS + MORE, prepare(VECTORS[LATE], metric), threads, step)
@@ -230,7 +241,7 @@ def test_dead_rows_are_no_candidates(case):
     candidates for who knows that they are dead; nearly all of the others are still found.
     """
     metric, projection = case
-    navigator = built(metric, projection)
+    navigator = shared(metric, projection)
     assert not np.isin(navigator.graph.rows, DEAD).any()
     alive = alive_of(navigator)
     alive[LIVE[::7]] = False
@@ -239,7 +250,7 @@ def test_dead_rows_are_no_candidates(case):
             assert len(rows) >= k
             assert alive[rows].all()
     assert true_recall(navigator, metric, np.flatnonzero(alive), alive=alive) > 0.95
-    assert found(navigator, metric) == found(built(metric, projection), metric)
+    assert found(navigator, metric) == found(shared(metric, projection), metric)
 
 
 def test_rows_of_later_commits_are_no_candidates(case):
@@ -277,7 +288,7 @@ def test_a_neighbourhood_that_has_died(case):
     a wider one does, or there is no answer; never fewer candidates than were asked for.
     """
     metric, projection = case
-    navigator = built(metric, projection)
+    navigator = shared(metric, projection)
     prepared = prepare(QUERIES[:1], metric)[0].astype(float)
     points = prepare(VECTORS[:ROWS], metric).astype(float)
     distances = ((points - prepared) ** 2).sum(axis=1)
@@ -303,7 +314,7 @@ def test_a_neighbourhood_that_has_died(case):
 def test_one_query_among_others_has_no_neighbours(case):
     """Queries that are answered together each get enough, or none gets an answer."""
     metric, projection = case
-    navigator = built(metric, projection)
+    navigator = shared(metric, projection)
     near = np.array(candidates(navigator, metric, 60, queries=QUERIES[:1])[0])
     alive = alive_of(navigator)
     alive[near] = False
@@ -326,7 +337,7 @@ def extra(k, beam=None):
 def test_number_of_candidates(case):
     """Each query gets k candidates and a few more, none of them twice, however narrow the beam."""
     metric, projection = case
-    navigator = built(metric, projection)
+    navigator = shared(metric, projection)
     for k, beam in itertools.product([1, 2, 10, 40], [None, 1, 500]):
         for rows in candidates(navigator, metric, k, beam=beam):
             assert len(rows) == len(set(rows)) == k + extra(k, beam)
@@ -337,7 +348,7 @@ def test_candidates_are_the_best_of_the_walk_in_all_components():
     aside.
     """
     projection = projection_of("euclidean")
-    navigator = built("euclidean", projection)
+    navigator = shared("euclidean", projection)
     points = projection.points(QUERIES)
     walk, _, _ = navigator.graph.search(points[:, : projection.walked], BEAM)
     whole = projection.encode(VECTORS[:ROWS]) * projection.scale
@@ -355,13 +366,13 @@ def test_candidates_are_the_best_of_the_walk_in_all_components():
 def test_recall(case):
     """The nearest rows are among the candidates, nearly always."""
     metric, projection = case
-    assert true_recall(built(metric, projection), metric, LIVE) > 0.97
+    assert true_recall(shared(metric, projection), metric, LIVE) > 0.97
 
 
 def test_one_query_is_as_many(case):
     """A query finds the same alone and among others."""
     metric, projection = case
-    navigator = built(metric, projection)
+    navigator = shared(metric, projection)
     alone = [
         candidates(navigator, metric, queries=QUERIES[place : place + 1])[0]
         for place in range(len(QUERIES))
