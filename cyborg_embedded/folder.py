@@ -121,6 +121,9 @@ class Folder:
         finally:
             try:
                 presence.release()
+            except BaseException:
+                presence.release()  # interrupted on the way
+                raise
             finally:
                 remove_files(temporary)
 
