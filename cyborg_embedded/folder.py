@@ -110,7 +110,7 @@ class Folder:
         It goes with the block, if it is still there then. Raises `LockedError`, `ReadOnlyError`,
         `FileExistsError`.
         """
-        temporary = self._temporary()
+        temporary, pid = self._temporary(), os.getpid()
         presence = FileLock(temporary, create=False)
         try:
             with self.changing(timeout=timeout):
@@ -125,7 +125,8 @@ class Folder:
                 presence.release()  # interrupted on the way
                 raise
             finally:
-                remove_files(temporary)
+                if pid == os.getpid():  # not in a child that drops what it has inherited
+                    remove_files(temporary)
 
     def replace(self, temporary: str, path: str) -> bool:
         """Let a whole file take the place of the index at `path`, which nobody has open; whether

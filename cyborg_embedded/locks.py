@@ -15,6 +15,7 @@ import fcntl
 import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from cyborg_embedded.errors import LockedError
@@ -22,11 +23,13 @@ from cyborg_embedded.errors import LockedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DESCRIPTORS", "POLL_SECONDS", "FileLock"]
+__all__ = ["DESCRIPTORS", "HELD", "POLL_SECONDS", "FileLock"]
 
 DESCRIPTORS = threading.Lock()
 """Held while a descriptor is opened and noted, and by whoever forks: no child may inherit one that
 it does not know of."""
+HELD: weakref.WeakSet[FileLock] = weakref.WeakSet()
+"""All locks of this process that are held: a child that is forked has to abandon them."""
 POLL_SECONDS = (0.001, 0.05)
 """First and longest pause between two tries at a file lock."""
 
@@ -81,6 +84,7 @@ class FileLock:
             os.close(fd)
             raise
         self._fd = fd
+        HELD.add(self)
         return True
 
     def upgrade(self, *, timeout: float) -> None:
@@ -156,6 +160,7 @@ class FileLock:
             finally:
                 self._fd = None
                 os.close(fd)
+                HELD.discard(self)
 
     def abandon(self) -> None:
         """In a forked child: drop its copy of the descriptor. The parent's lock stays."""

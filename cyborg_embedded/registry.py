@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cyborg_embedded.environment import Environment
 from cyborg_embedded.errors import ClosedError, FormatError, LockedError, ReadOnlyError
 from cyborg_embedded.failures import translated
-from cyborg_embedded.locks import DESCRIPTORS, POLL_SECONDS, FileLock
+from cyborg_embedded.locks import DESCRIPTORS, HELD, POLL_SECONDS, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +91,8 @@ class Registry:
         self.stays.clear()
         for shared in self.files.values():
             shared.environment.abandon()
-            shared.presence.abandon()
+        for lock in list(HELD):
+            lock.abandon()
         self.files.clear()
         DESCRIPTORS.release()
         self.lock.release()

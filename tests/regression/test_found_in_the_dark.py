@@ -5,6 +5,7 @@ processes; each with the case that showed it.
 import errno
 import os
 import shutil
+import signal
 import sys
 import threading
 
@@ -461,3 +462,33 @@ def test_too_few_descriptors(client):
     made(client).close()
     answer = run_python(DESCRIPTORS, client._folder.path, KEY.hex())
     assert answer == (0, "True 100\n", "")
+
+
+FORKED = """
+import os, signal, sys, threading, time
+from cyborg_embedded import Client, backups
+client, key = Client(sys.argv[1]), bytes.fromhex(sys.argv[2])
+inside = threading.Event()
+backups.is_sound = lambda path: (inside.set(), time.sleep(60))
+restore = lambda: client.restore_index("b", sys.argv[3], index_key=key)
+threading.Thread(target=restore, daemon=True).start()
+inside.wait()
+child = os.fork()
+if not child:
+    os.closerange(0, 3)
+    time.sleep(20)
+    os._exit(0)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_keeps_no_lock_of_a_parent_that_is_dead(client, tmp_path):
+    """A process that is forked in the middle of a restoration holds up nobody once that is gone."""
+    made(client).backup(tmp_path / "backup")
+    _, printed, _ = run_python(FORKED, client._folder.path, KEY.hex(), tmp_path / "backup")
+    try:
+        client.create_index("c", index_key=KEY, lock_timeout=1).close()
+        assert client.list_indexes() == ["a", "c"]
+    finally:
+        os.kill(int(printed), signal.SIGKILL)
