@@ -163,8 +163,8 @@ def place(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [*CALLS, *WITHOUT])
 def test_interrupts(place, name):
-    """A dozen moments, spread over the whole call."""
-    interrupt_everywhere(place, name, lambda count: range(count // 24, count, count // 12))
+    """A few moments, spread over the whole call."""
+    interrupt_everywhere(place, name, lambda count: range(count // 8, count, count // 4))
 
 
 @pytest.mark.slow

@@ -384,13 +384,13 @@ def check_filters(index, items):
 def edges_and_a_stride(value):
     """A part of the bytes of nonce and tag, some of the ciphertext; the long suite takes all."""
     body = range(24, len(value) - TAG_BYTES)
-    some = list(body[:2]) + list(body[-2:]) + list(body[37::997])
-    return sorted({*range(0, 24, 4), *range(len(value) - TAG_BYTES, len(value), 3), *some})
+    some = list(body[:2]) + list(body[-2:]) + list(body[37::1997])
+    return sorted({*range(0, 24, 6), *range(len(value) - TAG_BYTES, len(value), 5), *some})
 
 
 def test_flipped_bytes(case, attacked):
     """Any flipped byte of a nonce or a tag, and a stride of the ciphertext, changes no answer."""
-    assert flip_and_ask(case, attacked, edges_and_a_stride, 0x01) > 400
+    assert flip_and_ask(case, attacked, edges_and_a_stride, 0x01) > 250
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def case(request):
     return metric, projection_of(metric) if projected else None
 
 
-@pytest.mark.parametrize("made", [built, grown])
+@pytest.mark.parametrize("made", [pytest.param(built, marks=pytest.mark.slow), grown])
 def test_restored_finds_the_same(case, made, tmp_path):
     """A navigator that was saved and restored finds the candidates that it found before."""
     metric, projection = case
@@ -160,7 +160,7 @@ def test_restored_finds_the_same(case, made, tmp_path):
         assert found(again, metric, k) == found(navigator, metric, k)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_restored_can_grow(case, tmp_path, threads):
     """A restored navigator that grows finds old rows and new ones, saved again or not."""
     metric, projection = case
