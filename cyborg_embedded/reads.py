@@ -216,13 +216,14 @@ class Reads:
         """
         return ids_matching(self._session, filters)
 
-    def warm(self) -> None:
-        """Load what queries need, ahead of the first: the graph, the columns of the metadata, and
-        as many vectors as `cache_bytes` lets stay in memory.
+    def warm(self, *, filters: bool = True) -> None:
+        """Load what queries need, ahead of the first: the graph, the columns of the metadata unless
+        there are to be no `filters`, and as many vectors as `cache_bytes` lets stay in memory.
         """
         with self._session.read() as (state, view):
             state.navigator.get(view, state)
-            self._session.columns.get(view, state)
+            if filters:
+                self._session.columns.get(view, state)
             if state.pool is not None:
                 state.pool.warm(view)
 

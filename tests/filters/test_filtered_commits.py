@@ -263,3 +263,14 @@ def test_little_memory(client, walked, cache_bytes):
             for query, names in zip(QUERIES[:10], found, strict=True)
         ]
         assert sum(hits) >= 98
+
+
+def test_warming_without_filters(client, walked):
+    """What only filters need is loaded by `warm`, unless it is told that there are none."""
+    with client.load_index("clustered", index_key=KEY, indexing="manual") as again:
+        again.warm(filters=False)
+        assert again._session.columns.known is None
+        assert again._session.state.navigator.known is not None
+        again.warm()
+        assert again._session.columns.known is not None
+        assert again.count(lowest(40)) == 40
