@@ -399,7 +399,7 @@ LONG = {**COMMON, "print_blob": True}
 
 
 @given(scenes(10))
-@settings(max_examples=40, **SHORT)
+@settings(max_examples=25, **SHORT)
 def test_any_filter(scene):
     """Any filter finds what the oracle finds, before and after saving, and reopened."""
     check_any_filter(scene)
@@ -413,7 +413,7 @@ def test_any_values(pool):
 
 
 @given(histories())
-@settings(max_examples=30, **SHORT)
+@settings(max_examples=25, **SHORT)
 def test_any_history(history):
     """So do filters after changes: of metadata alone, of vectors, deletions, saving, reopening."""
     check_any_history(history)

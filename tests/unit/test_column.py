@@ -50,7 +50,7 @@ def in_order(column):
 
 
 @given(st.lists(items, max_size=12))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_columns_say_what_items_say(described):
     """Every value of every path, and every array, is in a column and nothing else is."""
     columns = columns_of(described)
@@ -65,7 +65,7 @@ def test_columns_say_what_items_say(described):
         max_size=5,
     ),
 )
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_changes(described, changes):
     """Columns that were changed, some rows at a time, say what columns made at once say."""
     columns = columns_of(described)
@@ -95,7 +95,7 @@ def test_known_values_among_new_ones(kind):
 
 
 @given(st.lists(items, min_size=1, max_size=10), st.integers(0, 9))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_fewer_rows(described, rows):
     """Columns of an earlier commit, with fewer rows, say nothing of later ones."""
     rows = min(rows, len(described))

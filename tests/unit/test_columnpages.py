@@ -56,7 +56,7 @@ DATA = encode(whole(DESCRIBED))
 
 
 @given(st.lists(items, max_size=40), st.booleans())
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_round_trip(described, complete):
     """Columns come back from their string as they were, which is as long as padding makes it."""
     columns = whole(described, complete=complete)
@@ -121,7 +121,7 @@ def refused(data):
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_random_strings(data):
     """Bytes that are no columns are IntegrityError, and nothing else."""
     refused(data)
@@ -131,7 +131,7 @@ def test_random_strings(data):
 @given(
     st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(1, 255)), min_size=1, max_size=3)
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_flipped_strings(changes):
     """A string with changed bytes is IntegrityError, or columns that can be used, and nothing else."""
     data = bytearray(DATA)
@@ -141,7 +141,7 @@ def test_flipped_strings(changes):
 
 
 @given(st.integers(0, len(DATA.rstrip(b"\0")) - 8))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_cut_strings(length):
     """A string of which a part is missing is IntegrityError."""
     assert refused(DATA[:length])

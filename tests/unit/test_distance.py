@@ -153,7 +153,7 @@ def searches(draw):
 
 
 @given(searches())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_no_neighbour_is_lost(search):
     """Candidates include every live row that is among the k nearest, ties and all, and no other."""
     metric, queries, rows, alive, k = search
@@ -171,7 +171,7 @@ def test_no_neighbour_is_lost(search):
 
 
 @given(searches())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_ranking_candidates_is_ranking_all(search):
     """Ranking the candidates by exact distance gives the k distances that ranking all gives."""
     metric, queries, rows, alive, k = search

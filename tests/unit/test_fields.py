@@ -40,7 +40,7 @@ def all_told(made):
 
 
 @given(st.lists(items, max_size=12), st.lists(st.integers(0, 5), max_size=4))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_everything_is_found(described, sizes):
     """Each path has each value that it reaches, each array and what is in it, however many items are
     taken at a time.
@@ -51,7 +51,7 @@ def test_everything_is_found(described, sizes):
 
 
 @given(st.lists(items, min_size=1, max_size=8))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_key_by_key_or_item_by_item(described):
     """Items of few keys are taken key by key, items of many each alone: what is found is the same."""
     many = [{f"own {number}": number} for number in range(200)]
@@ -86,7 +86,7 @@ def test_two_ways_to_one_path():
 
 
 @given(st.lists(items, max_size=8), st.sets(st.sampled_from(["a", "c", "a.c", "b.a"])))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_hidden_fields(described, hidden):
     """Hidden fields are left out, and the others are as they were."""
     made = all_told(gathered(described, hidden=hidden))

@@ -143,7 +143,7 @@ commits = st.lists(
 
 
 @given(commits, st.data())
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_against_a_dict(tmp_path_factory, commits, data):
     """Through any commits and merges, every id leads where a dict says, equal halves or not."""
     with pytest.MonkeyPatch.context() as patch:

@@ -108,7 +108,7 @@ payloads = st.builds(
 
 
 @given(st.lists(payloads, min_size=1, max_size=ROWS_PER_PAGE), st.integers(0, 1 << 26))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_round_trip(items, number):
     """Every payload of a page comes back as it was, one by one, whole or in part."""
     view = Recorder()

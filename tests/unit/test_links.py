@@ -187,7 +187,7 @@ def sound(links, rows):
     st.integers(0, 3),
     st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=3),
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_mutated_bytes(seed, changes):
     """A graph with changed bytes is refused, or sound in everything that hnswlib relies on."""
     data = bytearray(encode(made(seed)))

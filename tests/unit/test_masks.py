@@ -86,7 +86,7 @@ def check(node, described, columns=None):
 
 
 @given(st.lists(items, min_size=1, max_size=10), nodes())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_masks_bracket_the_truth(described, node):
     """Rows that surely satisfy a filter do, and rows that do may."""
     check(node, described)
@@ -98,7 +98,7 @@ def test_masks_bracket_the_truth(described, node):
     st.dictionaries(st.integers(0, 7), items, max_size=4),
     nodes(1),
 )
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_after_changes(described, changes, node):
     """So it is with columns that were changed."""
     columns = columns_of(described)
@@ -129,7 +129,7 @@ def exact_nodes(draw):
 
 
 @given(st.lists(items, min_size=1, max_size=10), exact_nodes())
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_plain_values_leave_no_doubt(described, node):
     """Where nothing but plain values is asked for, both masks are one object."""
     found = check(node, described)

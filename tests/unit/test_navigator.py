@@ -139,9 +139,16 @@ CASES = [
     *((metric, True) for metric in METRICS if metric != "inner_product"),
     *((metric, False) for metric in METRICS),
 ]
+# The roots of distances make no difference to a graph.
+PARAMETERS = [
+    pytest.param(case, marks=pytest.mark.slow) if case[0] == "squared_euclidean" else case
+    for case in CASES
+]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{'codes' if case[1] else 'vectors'}")
+@pytest.fixture(
+    params=PARAMETERS, ids=lambda case: f"{case[0]}-{'codes' if case[1] else 'vectors'}"
+)
 def case(request):
     """A metric, and a projection or None."""
     metric, projected = request.param

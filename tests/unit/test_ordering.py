@@ -66,7 +66,7 @@ class Asked:
 
 
 @given(described_items(), st.sampled_from(PATHS), st.booleans(), st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_order(described, path, ascending, data):
     """By column and by items, of all rows or of some, the whole or its first part: what sorting gives
     in the plainest way.

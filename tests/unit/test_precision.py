@@ -24,14 +24,14 @@ def test_length(precision, dimension):
 
 
 @given(arrays(np.float32, (3, 5), elements=FLOATS))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_float32_is_what_was_given(vectors):
     """Bit for bit, -0.0 included."""
     assert decode(encode(vectors, "float32"), "float32").tobytes() == vectors.tobytes()
 
 
 @given(arrays(np.float32, (3, 5), elements=st.floats(-60_000, 60_000, width=32)))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_float16_rounds_to_nearest(vectors):
     """As numpy rounds, and once rounded it stays the same."""
     once = decode(encode(vectors, "float16"), "float16")
@@ -45,7 +45,7 @@ def test_float16_has_no_room():
 
 
 @given(arrays(np.float32, (4, 6), elements=FLOATS))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_int8_is_within_half_a_step(vectors):
     """Each number is off by half of the row's step at most, and a step is its largest / 127."""
     back = decode(encode(vectors, "int8"), "int8").astype(np.float64)

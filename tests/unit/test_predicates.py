@@ -124,7 +124,7 @@ def test_what_satisfies(node, satisfying, failing):
 
 
 @given(items, st.lists(st.builds(Equals, st.sampled_from("abc"), st.tuples(values)), max_size=4))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_logic(item, parts):
     """All, any and not are those of Python."""
     truths = [satisfies(part, item) for part in parts]
@@ -157,7 +157,7 @@ def test_no_value_shows(node):
 
 
 @given(values)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_everything_equals_itself(value):
     """Whatever is stored is found by itself."""
     assert satisfies(Equals("a", (value,)), {"a": value})

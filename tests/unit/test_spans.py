@@ -64,7 +64,7 @@ def check(pool, node):
 
 
 @given(scenes())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_spans_are_those_of_a_loop(scene):
     """Whatever is asked of whatever values, codes surely satisfy only where all their values do, and
     values satisfy only where a code may; what is kept whole is never in doubt.
