@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from cyborg_embedded.checks import unheard
 from cyborg_embedded.distrust import is_sound
 from cyborg_embedded.durable import sync
+from cyborg_embedded.environment import translated
 from cyborg_embedded.errors import (
     ClosedError,
     FormatError,
     IntegrityError,
     InvalidInputError,
 )
-from cyborg_embedded.failures import translated
 from cyborg_embedded.lockfiles import remove_files
 from cyborg_embedded.session import Session
 from cyborg_embedded.store import PageStore

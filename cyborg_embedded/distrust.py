@@ -17,9 +17,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from cyborg_embedded.environment import structural_problems
+from cyborg_embedded.environment import structural_problems, translated
 from cyborg_embedded.errors import FormatError, IndexNotFoundError
-from cyborg_embedded.failures import translated
 from cyborg_embedded.filecheck import ends_inside_a_run, is_short
 
 if TYPE_CHECKING:

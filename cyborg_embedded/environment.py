@@ -1,4 +1,4 @@
-"""One LMDB environment in one file: the only module that uses lmdb.
+"""One LMDB environment in one file: the only module that imports lmdb.
 
 It knows keys and values as bytes, transactions, the size of the map and the life of the file; it
 knows nothing of encryption. Every view of the map (`memoryview`) is valid only inside the `read`
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 import lmdb
 import lmdb.verify
 
-from cyborg_embedded.errors import ClosedError, FormatError, StorageFullError
-from cyborg_embedded.failures import raise_better, translated
+from cyborg_embedded.errors import ClosedError, CyborgError, FormatError, StorageFullError
+from cyborg_embedded.failures import of_lmdb, of_system
 from cyborg_embedded.filecheck import ends_inside_a_run, is_short
 from cyborg_embedded.gate import Gate
 from cyborg_embedded.lockfiles import LOCK_SUFFIX, WRITER_SUFFIX
@@ -27,7 +27,7 @@ from cyborg_embedded.transactions import ReadTransaction, WriteTransaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["INHERITED", "Environment", "structural_problems"]
+__all__ = ["INHERITED", "Environment", "structural_problems", "translated"]
 
 T = TypeVar("T")
 
@@ -277,3 +277,31 @@ def structural_problems(path: str) -> list[str]:
     except lmdb.verify.VerifyError:
         problems = ["the file cannot be read"]
     return problems
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """LMDB's and the system's errors as this library's. `FileNotFoundError` passes."""
+    try:
+        yield
+    except (lmdb.MapFullError, lmdb.MapResizedError):
+        raise
+    except (lmdb.Error, OSError) as error:
+        raise_better(error)
+        raise
+
+
+def raise_better(error: BaseException | None) -> None:
+    """Raise this library's error in place of one of LMDB's or the system's, if it has one."""
+    better = translation(error) if isinstance(error, (lmdb.Error, OSError)) else None
+    if better is not None:
+        raise better from error
+
+
+def translation(error: lmdb.Error | OSError) -> Exception | None:
+    """This library's error for one of LMDB's or the system's; None where it may pass as it is."""
+    if isinstance(error, (CyborgError, FileNotFoundError)):
+        return None
+    if isinstance(error, OSError):
+        return of_system(error.errno)
+    return of_lmdb(type(error).__name__, error.code or 0)

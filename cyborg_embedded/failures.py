@@ -1,12 +1,8 @@
-"""Errors of LMDB and of the system as those of this library."""
+"""What errors of LMDB and of the system mean to this library."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from typing import TYPE_CHECKING
-
-import lmdb
 
 from cyborg_embedded.errors import (
     CyborgError,
@@ -18,41 +14,7 @@ from cyborg_embedded.errors import (
     StorageFullError,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["raise_better", "translated"]
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """LMDB's and the system's errors as this library's. `FileNotFoundError` passes."""
-    try:
-        yield
-    except (lmdb.MapFullError, lmdb.MapResizedError):
-        raise
-    except (lmdb.Error, OSError) as error:
-        raise_better(error)
-        raise
-
-
-def raise_better(error: BaseException | None) -> None:
-    """Raise this library's error in place of one of LMDB's or the system's, if it has one."""
-    better = translation(error) if isinstance(error, (lmdb.Error, OSError)) else None
-    if better is not None:
-        raise better from error
-
-
-def translation(error: lmdb.Error | OSError) -> Exception | None:
-    """This library's error for one of LMDB's or the system's; None where it may pass as it is."""
-    if isinstance(error, (CyborgError, FileNotFoundError)):
-        return None
-    code = error.errno if isinstance(error, OSError) else error.code
-    found = BY_TYPE.get(type(error)) or BY_CODE.get(code or 0)
-    if found is None and isinstance(error, lmdb.Error):
-        found = UNKNOWN
-    return found and found[0](found[1])
-
+__all__ = ["of_lmdb", "of_system"]
 
 Translation = tuple[type[CyborgError], str]
 DAMAGED: Translation = (IntegrityError, "LMDB found the structure of the file damaged")
@@ -65,14 +27,14 @@ ELSEWHERE: Translation = (InvalidInputError, "a path leads through a file, or is
 SHORT: Translation = (CyborgError, "the process has too many open files, or too little memory")
 UNKNOWN: Translation = (CyborgError, "LMDB failed in a way that it should not")
 # LMDB calls a write that was cut short an input/output error.
-BY_TYPE: dict[type[Exception], Translation] = {
-    lmdb.CorruptedError: DAMAGED,
-    lmdb.PageNotFoundError: DAMAGED,
-    lmdb.InvalidError: FOREIGN,
-    lmdb.VersionMismatchError: FOREIGN,
-    lmdb.ReadersFullError: CROWDED,
-    lmdb.ReadonlyError: FORBIDDEN,
-    lmdb.DiskError: FULL,
+BY_NAME: dict[str, Translation] = {
+    "CorruptedError": DAMAGED,
+    "PageNotFoundError": DAMAGED,
+    "InvalidError": FOREIGN,
+    "VersionMismatchError": FOREIGN,
+    "ReadersFullError": CROWDED,
+    "ReadonlyError": FORBIDDEN,
+    "DiskError": FULL,
 }
 BY_CODE: dict[int, Translation] = dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), FORBIDDEN
@@ -81,3 +43,15 @@ BY_CODE |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), F
 BY_CODE |= dict.fromkeys((errno.EISDIR, errno.ENXIO, errno.ESPIPE), STRANGE)
 BY_CODE |= dict.fromkeys((errno.ENOTDIR, errno.ENAMETOOLONG), ELSEWHERE)
 BY_CODE |= dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), SHORT)
+
+
+def of_lmdb(name: str, code: int) -> CyborgError:
+    """This library's error for one of LMDB's, by the name of its class and its number."""
+    kind, message = BY_NAME.get(name) or BY_CODE.get(code) or UNKNOWN
+    return kind(message)
+
+
+def of_system(code: int | None) -> CyborgError | None:
+    """This library's error for a number of the system; None where it may pass as it is."""
+    found = BY_CODE.get(code or 0)
+    return found and found[0](found[1])

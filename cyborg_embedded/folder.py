@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from cyborg_embedded.checks import check_path
 from cyborg_embedded.durable import sync
+from cyborg_embedded.environment import translated
 from cyborg_embedded.errors import (
     IndexExistsError,
     IndexNotFoundError,
     InvalidInputError,
     LockedError,
 )
-from cyborg_embedded.failures import translated
 from cyborg_embedded.lockfiles import remove_files, remove_lmdb_lock_file, remove_lock_files
 from cyborg_embedded.locks import FileLock
 from cyborg_embedded.names import EXTENSION, check_name, file_name, fold, name_of_file
@@ -125,8 +125,7 @@ class Folder:
                 presence.release()  # interrupted on the way
                 raise
             finally:
-                if pid == os.getpid():  # not in a child that drops what it has inherited
-                    remove_files(temporary)
+                remove_files(temporary, pid=pid)
 
     def replace(self, temporary: str, path: str) -> bool:
         """Let a whole file take the place of the index at `path`, which nobody has open; whether

@@ -19,10 +19,13 @@ WRITER_SUFFIX = "-writer"
 """The lock file of this library's own writer lock, with the writer's process id in it."""
 
 
-def remove_files(path: str) -> None:
+def remove_files(path: str, *, pid: int | None = None) -> None:
     """Remove the file at `path` and its lock files, the data first: what a crash leaves behind
-    is then no index, but lock files that the next one of that name replaces.
+    is then no index, but lock files that the next one of that name replaces. In another process
+    than `pid`, a child that drops what it has inherited, nothing happens.
     """
+    if pid is not None and pid != os.getpid():
+        return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     remove_lock_files(path)

@@ -21,9 +21,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from cyborg_embedded.environment import Environment
+from cyborg_embedded.environment import Environment, translated
 from cyborg_embedded.errors import ClosedError, FormatError, LockedError, ReadOnlyError
-from cyborg_embedded.failures import translated
 from cyborg_embedded.locks import DESCRIPTORS, HELD, POLL_SECONDS, FileLock
 
 if TYPE_CHECKING:

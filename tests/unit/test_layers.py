@@ -157,15 +157,13 @@ def test_modules_are_short(name):
     assert len(FILES[name].read_text("utf-8").splitlines()) <= LONGEST
 
 
-@pytest.mark.parametrize(
-    ("library", "owners"), [("lmdb", ["environment", "failures"]), ("hnswlib", ["graph"])]
-)
-def test_one_module_owns_a_library(library, owners):
-    """Only one module uses lmdb, beside the one that knows its errors, and only one hnswlib."""
+@pytest.mark.parametrize(("library", "owner"), [("lmdb", "environment"), ("hnswlib", "graph")])
+def test_one_module_owns_a_library(library, owner):
+    """Only one module imports lmdb, and only one hnswlib."""
     users = [
         name for name in MODULES if any(each.split(".")[0] == library for each in imports(name))
     ]
-    assert users == owners
+    assert users == [owner]
 
 
 # What no module imports, and why.
