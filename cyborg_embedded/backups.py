@@ -51,9 +51,11 @@ def backup(session: Session, path: str, *, check: bool) -> None:
         temporary = os.path.join(parent, f"{short}.part-{secrets.token_hex(8)}")
         try:
             keys = copy(session, temporary)
-            if check:
-                check_copy(keys, temporary)
-            keys.wipe()
+            try:
+                if check:
+                    check_copy(keys, temporary)
+            finally:
+                keys.wipe()
             sync(temporary)
             put_in_place(temporary, path)
         except FileNotFoundError:
@@ -72,7 +74,10 @@ def copy(session: Session, path: str) -> DerivedKeys:
                 # Keys are wiped while nobody reads.
                 store.check_usable()
                 keys = store.cipher.keys.copy()
-            store.environment.copy(path)
+            with contextlib.ExitStack() as on_failure:
+                on_failure.callback(keys.wipe)
+                store.environment.copy(path)
+                on_failure.pop_all()
         except ClosedError:
             remove_files(path)
             # Another file may have taken its place.

@@ -15,15 +15,10 @@ from cyborg_embedded.checks import (
     check_whole,
     unheard,
 )
-from cyborg_embedded.clientbase import TRIES, IndexInfo
+from cyborg_embedded.clientbase import IndexInfo, while_replaced
 from cyborg_embedded.custody import Custody, wrap
 from cyborg_embedded.distrust import private_copy
-from cyborg_embedded.errors import (
-    ClosedError,
-    InvalidInputError,
-    KeyRequiredError,
-    RollbackError,
-)
+from cyborg_embedded.errors import InvalidInputError, KeyRequiredError, RollbackError
 from cyborg_embedded.header import new_index_id
 from cyborg_embedded.home import Home
 from cyborg_embedded.index import EncryptedIndex
@@ -178,7 +173,8 @@ class Client(KeyChanges):
         self._check_open()
         read_only = bool(read_only or untrusted)
         mode: IndexingMode = "manual" if read_only else indexing
-        for left in reversed(range(TRIES)):
+
+        def load() -> EncryptedIndex:
             copied = contextlib.ExitStack()
             store = session = None
             try:
@@ -200,13 +196,12 @@ class Client(KeyChanges):
                 with session.read() as (state, _):
                     check_loaded(state.root, cache_bytes, min_sequence)
                 return self._opened(name, session, mode, custody.opened_by)
-            except BaseException as error:
+            except BaseException:
                 close_all(session, store)
                 copied.close()
-                # Another file may have taken its place meanwhile.
-                if not left or not isinstance(error, ClosedError):
-                    raise
-        raise AssertionError
+                raise
+
+        return while_replaced(load)
 
     def _opened(
         self, name: str, session: Session, indexing: IndexingMode, slot: str | None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cyborg_embedded.kms.manager import KeyManager
 
-__all__ = ["TRIES", "ClientBase", "IndexInfo"]
+__all__ = ["ClientBase", "IndexInfo", "while_replaced"]
 
 T = TypeVar("T")
 TIMEOUT = 10.0
@@ -149,7 +149,7 @@ class ClientBase:
 
 def while_replaced(call: Callable[[], T]) -> T:
     """Call something; again, where the file that it has opened has been replaced meanwhile."""
-    for _ in range(TRIES):
+    for _ in range(TRIES - 1):
         with contextlib.suppress(ClosedError):
             return call()
     return call()
