@@ -35,12 +35,19 @@ __all__ = ["candidates", "exact", "prepare", "squared_norms", "unit_rows"]
 
 UNIT_ROUNDOFF = 2.0**-24
 SMALLEST_NORMAL = 2.0**-126
+VECDOT = getattr(np, "vecdot", None)
+"""From NumPy 2 on; twice as fast as `einsum`."""
+MOST_ALONE = 10_000
+"""Numbers up to which OpenBLAS adds up a dot product on one thread, always in the same order."""
 TRUSTED_SQUARE = np.float32(2.0**-90)
 """From this squared norm on, squares that float32 loses (below 2^-126) do not matter."""
 
 
 def squared_norms(rows: Floats) -> Floats:
-    """Σ x² of each row, (n,)."""
+    """Σ x² of each row of (n, d), (n,)."""
+    if VECDOT is not None and rows.shape[1] <= MOST_ALONE:
+        squares: Floats = VECDOT(rows, rows)
+        return squares
     norms: Floats = np.einsum("ij,ij->i", rows, rows)
     return norms
 
@@ -86,7 +93,7 @@ def exact(queries: Floats, rows: Floats, metric: Metric, *, overwrite: bool = Fa
         flat = rows.reshape(-1, d)
         rows = place = unit_rows(flat, flat if overwrite else None).reshape(rows.shape)
     differences = np.subtract(rows, queries, out=place).reshape(-1, d)
-    distances = np.einsum("ij,ij->i", differences, differences).reshape(shape)
+    distances = squared_norms(differences).reshape(shape)
     if metric == "euclidean":
         return np.sqrt(distances, out=distances)
     if metric == "cosine":
