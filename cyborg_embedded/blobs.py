@@ -10,21 +10,13 @@ from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from cyborg_embedded.model import PageKind
     from cyborg_embedded.pages import ReadView, WriteView
 
-    Memory = Callable[[int], NDArray[np.uint8]]
 
-__all__ = ["load_blob", "new_memory", "save_blob"]
-
-
-def new_memory(size: int) -> NDArray[np.uint8]:
-    """So many bytes."""
-    return np.empty(size, np.uint8)
+__all__ = ["load_blob", "save_blob"]
 
 
 def save_blob(view: WriteView, kind: PageKind, data: bytes) -> None:
@@ -37,19 +29,14 @@ def save_blob(view: WriteView, kind: PageKind, data: bytes) -> None:
     view.truncate(kind, pages)
 
 
-def load_blob(
-    view: ReadView, kind: PageKind, length: int, memory: Memory = new_memory
-) -> NDArray[np.uint8]:
-    """All pages of a kind as one string of this length, in bytes that `memory` gives.
-
-    Raises `IntegrityError`.
-    """
+def load_blob(view: ReadView, kind: PageKind, length: int) -> NDArray[np.uint8]:
+    """All pages of a kind as one string of this length. Raises `IntegrityError`."""
     room = view.page_size - OVERHEAD
     pages = view.snapshot.pages(kind)
     if pages != -(-length // room):
         message = "there are more or fewer pages than there should be"
         raise IntegrityError(message, kind=kind.name, number=0)
-    data = memory(length)
+    data = np.empty(length, np.uint8)
     whole = memoryview(data)
     places = [whole[start : start + room] for start in range(0, length, room)]
     view.open_each_into(kind, list(range(pages)), places)

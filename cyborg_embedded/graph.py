@@ -4,30 +4,33 @@ What the points are (vectors, or their projections) is not known here.
 
 hnswlib takes and gives its state as numpy arrays, so nothing passes through a file. What it is
 given was authenticated and checked before (links.py).
+
+A saved graph is not handed to hnswlib before that pays: see frontier.py.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 import hnswlib
 import numpy as np
 
-from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.gate import Gate
-from cyborg_embedded.links import Links, level_of_lists
+from cyborg_embedded.links import Links
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.frontier import Frontier
+
     Rows = NDArray[np.int64]
     Points = NDArray[np.float32]
     Space = Literal["l2", "ip"]
-    Memory = Callable[[int], NDArray[np.uint8]]
-    Write = Callable[[Points], object]
-    PointStream = Callable[[Callable[[int, int, Write], None]], None]
 
 __all__ = ["Graph"]
 
@@ -35,6 +38,10 @@ M = 16
 EF_CONSTRUCTION = 200
 COUNT_BITS = np.uint32(0xFFFF)
 """hnswlib keeps its mark of a deleted node in the high half of a level-0 count."""
+NO_LABEL = np.uint64(2**64 - 1)
+NODES_AT_ONCE = 4096
+PAYS_SHARE = 192
+"""A walk at rest takes longer than hnswlib's by as much as handing so many nodes to it takes."""
 
 
 class Graph:
@@ -44,12 +51,24 @@ class Graph:
     searches leaves them out.
     """
 
-    def __init__(self, index: hnswlib.Index, rows: Rows, covered: int) -> None:
-        self._index = index
+    def __init__(
+        self,
+        index: hnswlib.Index | None,
+        space: Space,
+        dimension: int,
+        rows: Rows,
+        covered: int,
+        frontier: Frontier | None = None,
+    ) -> None:
+        self._index, self._frontier = index, frontier
+        self._space: Space = space
+        self.dimension = dimension
+        """Of its points."""
         self._rows = [rows]
         self._count = len(rows)
-        self._room = index.get_max_elements()
         self._gate = Gate()
+        self._waking = threading.Lock()
+        self._walks = 0
         self.torn = False
         """Whether adding failed in the middle: it is neither searched nor saved then."""
         self.covered = covered
@@ -60,10 +79,18 @@ class Graph:
 
     @property
     def rows(self) -> Rows:
-        """Its rows, in ascending order."""
-        if len(self._rows) > 1:
-            self._rows = [np.sort(np.concatenate(self._rows))]
-        return self._rows[0]
+        """Its rows, in no order."""
+        return np.concatenate(self._rows)
+
+    def alive(self, alive: NDArray[np.bool_]) -> int:
+        """How many of its rows are `alive` (n,); none beyond that."""
+        rows = self.rows
+        return int(np.count_nonzero(alive[rows[rows < len(alive)]]))
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it lies as it was saved."""
+        return self._index is None
 
     @classmethod
     def empty(cls, room: int, dimension: int, space: Space) -> Graph:
@@ -71,23 +98,58 @@ class Graph:
         index = hnswlib.Index(space, dimension)
         index.init_index(max_elements=max(1, room), M=M, ef_construction=EF_CONSTRUCTION)
         index.set_ef(1)
-        return cls(index, np.empty(0, np.int64), 0)
+        return cls(index, space, dimension, np.empty(0, np.int64), 0)
+
+    @classmethod
+    def resting(cls, frontier: Frontier, covered: int, space: Space) -> Graph:
+        """A saved graph as it lies."""
+        rows = frontier.links.rows.astype(np.int64)
+        return cls(None, space, len(frontier.scale), rows, covered, frontier)
+
+    @classmethod
+    def restored(
+        cls,
+        links: Links,
+        covered: int,
+        dimension: int,
+        space: Space,
+        fill: Callable[[Points], object],
+    ) -> Graph:
+        """The graph of checked `links`; `fill` writes the points of its nodes (n, dimension)."""
+        index = loaded(links, dimension, space, fill)
+        return cls(index, space, dimension, links.rows.astype(np.int64), covered)
+
+    def expect(self, walks: int) -> None:
+        """So many walks are to come: hand it to hnswlib if that pays for these alone."""
+        if walks > len(self) // PAYS_SHARE:
+            self.wake()
+
+    def wake(self) -> hnswlib.Index:
+        """Hand it to hnswlib, unless it is there."""
+        index, frontier = self._index, self._frontier
+        if index is None or frontier is not None:
+            with self._waking:
+                frontier = self._frontier
+                if frontier is not None:
+                    self._index = loaded(frontier.links, self.dimension, self._space, frontier.fill)
+                    self._frontier = None
+                index = self._index
+        return index
 
     def add(self, rows: Rows, covered: int, points: Points, threads: int) -> None:
         """Add rows that it does not have, and their points (n, dimension).
 
         One thread at a time. Searches wait meanwhile.
         """
+        index = self.wake()
         with self._gate.exclusive():
             wanted = self._count + len(rows)
-            if wanted > self._room:
+            if wanted > index.get_max_elements():
                 # A quarter more than needed, so that a growing graph is moved O(log n) times.
-                room = wanted + wanted // 4
-                self._index.resize_index(room)
-                self._room = room
+                index.resize_index(wanted + wanted // 4)
             try:
                 if len(rows):
-                    self._index.add_items(points, rows, num_threads=threads)
+                    index.add_items(points, rows, num_threads=threads)
                     self._rows.append(rows)
                 self._count, self.covered = wanted, covered
             except BaseException:
@@ -102,15 +164,20 @@ class Graph:
         None where the graph does not lead to as many rows; the caller then searches exactly. Works
         on the calling thread alone, without the GIL.
         """
+        # In this order: who adds to it has woken it before.
+        covered, frontier = self.covered, self._frontier
+        if frontier is not None:
+            self._walks += len(queries)
+            if self._walks <= len(self) // PAYS_SHARE:
+                return searched(frontier, covered, queries, beam)
+        index = self.wake()
         stay = self._gate.shared()
         try:
             if self.torn:
                 return None
             # hnswlib's beam is the larger of ef, which is 1 here, and the number of rows asked
             # for: so each query has its own, and nothing is set that another thread would see.
-            labels, distances = self._index.knn_query(
-                queries, min(beam, self._count), num_threads=1
-            )
+            labels, distances = index.knn_query(queries, min(beam, self._count), num_threads=1)
         except RuntimeError:
             # It raises where it finds fewer.
             return None
@@ -120,112 +187,107 @@ class Graph:
             stay.leave()
 
     def links(self) -> tuple[Links, int]:
-        """What of the graph is to be saved, nodes renumbered in the order of their rows; and how
-        far it reaches.
-        """
+        """What of the graph is to be saved; and how far it reaches."""
+        covered, frontier = self.covered, self._frontier
+        if frontier is not None:
+            return frontier.links, covered
+        index = self.wake()
         with self._gate.shared():
-            state = self._index.__getstate__()[0]
-            rows, covered = self.rows, self.covered
-        n, m = len(rows), int(state["M"])
+            state = index.__getstate__()[0]
+            n, covered = self._count, self.covered
+        m = int(state["M"])
         size, label_at = int(state["size_data_per_element"]), int(state["label_offset"])
         table = state["data_level0"].view(np.uint8).reshape(-1, size)[:n]
-        order = np.argsort(np.ascontiguousarray(table[:, label_at:]).view(np.uint64).ravel())
-        new_number = np.empty(n, np.uint32)
-        new_number[order] = np.arange(n, dtype=np.uint32)
-        level0 = np.ascontiguousarray(table[:, : 4 * (1 + 2 * m)]).view(np.uint32)[order]
-        old_levels = state["element_levels"][:n].astype(np.int64)
-        starts = np.cumsum(old_levels) - old_levels
-        lists = state["link_lists"].view(np.uint32).reshape(-1, 1 + m)
-        levels = old_levels[order]
-        first = np.repeat(starts[order], levels)
-        upper = lists[first + level_of_lists(levels.astype(np.uint8)) - 1] if len(lists) else lists
+        rows = np.ascontiguousarray(table[:, label_at:]).view(np.uint64).ravel()
+        level0 = np.ascontiguousarray(table[:, : 4 * (1 + 2 * m)]).view(np.uint32)
+        levels = state["element_levels"][:n]
+        upper = state["link_lists"].view(np.uint32).reshape(-1, 1 + m)[: int(levels.sum())]
         links = Links(
             m,
             int(state["ef_construction"]),
             int(state["max_level"]),
-            int(new_number[int(state["enterpoint_node"])]),
+            int(state["enterpoint_node"]),
             rows.astype(np.uint32),
             levels.astype(np.uint8),
-            renumbered(level0, new_number),
-            renumbered(upper, new_number),
+            tidied(level0),
+            tidied(upper),
         )
         return links, covered
 
-    @classmethod
-    def restore(
-        cls,
-        links: Links,
-        covered: int,
-        stream: PointStream,
-        dimension: int,
-        space: Space,
-        memory: Memory = new_memory,
-    ) -> Graph:
-        """The graph of checked `links`. `stream` hands over all points, a run of rows at a time,
-        on any thread: a first row, how many, and what writes their points (n, dimension) to where
-        they belong. `memory` gives bytes to work in, until this returns.
-        """
-        n, m = len(links.rows), links.m
-        rows = links.rows.astype(np.int64)
-        links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
-        size = links_bytes + point_bytes + 8
-        table = memory(n * size).reshape(n, size)
-        level0 = np.ascontiguousarray(links.level0).view(np.uint8)
-        labels = rows.view(np.uint8).reshape(n, 8)
-        floats = table[:, links_bytes : links_bytes + point_bytes].view(np.float32)
 
-        def take(first: int, count: int, write: Write) -> None:
-            # All of a row at once: memory is touched for the first time here, by all threads.
-            low, high = np.searchsorted(rows, (first, first + count))
-            table[low:high, :links_bytes] = level0[low:high]
-            table[low:high, links_bytes + point_bytes :] = labels[low:high]
-            if high - low == count:
-                write(floats[low:high])
-            else:
-                points = np.empty((count, dimension), np.float32)
-                write(points)
-                floats[low:high] = points[rows[low:high] - first]
-
-        stream(take)
-        state = {
-            "ser_version": 1,
-            "space": space,
-            "dim": dimension,
-            "index_inited": True,
-            "ep_added": True,
-            "normalize": False,
-            "num_threads": 1,
-            "seed": covered,
-            "offset_level0": 0,
-            "max_elements": n,
-            "cur_element_count": n,
-            "size_data_per_element": size,
-            "label_offset": links_bytes + point_bytes,
-            "offset_data": links_bytes,
-            "max_level": links.max_level,
-            "enterpoint_node": links.entry,
-            "max_M": m,
-            "max_M0": 2 * m,
-            "M": m,
-            "mult": 1 / np.log(1.0 * m),
-            "ef_construction": links.ef_construction,
-            "ef": 1,
-            "has_deletions": False,
-            "size_links_per_element": 4 * (1 + m),
-            "allow_replace_deleted": False,
-            "label_lookup_external": rows.astype(np.uint64),
-            "label_lookup_internal": np.arange(n, dtype=np.uint32),
-            "element_levels": links.levels.astype(np.int32),
-            "data_level0": table.reshape(-1).view(np.int8),
-            "link_lists": np.ascontiguousarray(links.upper).reshape(-1).view(np.int8),
-        }
-        index = hnswlib.Index(params=state)
-        return cls(index, rows, covered)
+def searched(
+    frontier: Frontier, covered: int, queries: Points, beam: int
+) -> tuple[Rows, Points, int] | None:
+    """`Graph.search`, as it lies."""
+    node_rows = frontier.links.rows
+    rows, distances = [], []
+    for query in queries:
+        found = frontier.search(query, min(beam, len(node_rows)))
+        if found is None:
+            return None
+        rows.append(node_rows[found[0]].astype(np.int64))
+        distances.append(found[1])
+    return np.stack(rows), np.stack(distances), covered
 
 
-def renumbered(lists: NDArray[np.uint32], new_number: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Link lists with nodes renumbered, hnswlib's marks cleared, and unused places zero."""
+def loaded(
+    links: Links, dimension: int, space: Space, fill: Callable[[Points], object]
+) -> hnswlib.Index:
+    """The graph of checked `links` in hnswlib; `fill` writes the points of its nodes."""
+    n, m = len(links.rows), links.m
+    links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
+    size = links_bytes + point_bytes + 8
+    table = np.empty((n, size), np.uint8)
+    level0 = np.ascontiguousarray(links.level0).view(np.uint8)
+    labels = links.rows.astype(np.uint64).view(np.uint8).reshape(n, 8)
+
+    def copy(first: int) -> None:
+        nodes = slice(first, first + NODES_AT_ONCE)
+        table[nodes, :links_bytes] = level0[nodes]
+        table[nodes, links_bytes + point_bytes :] = labels[nodes]
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        list(workers.map(copy, range(0, n, NODES_AT_ONCE)))
+    fill(table[:, links_bytes : links_bytes + point_bytes].view(np.float32))
+    state = {
+        "ser_version": 1,
+        "space": space,
+        "dim": dimension,
+        "index_inited": True,
+        "ep_added": True,
+        "normalize": False,
+        "num_threads": 1,
+        "seed": n,
+        "offset_level0": 0,
+        "max_elements": n,
+        "cur_element_count": n,
+        "size_data_per_element": size,
+        "label_offset": links_bytes + point_bytes,
+        "offset_data": links_bytes,
+        "max_level": links.max_level,
+        "enterpoint_node": links.entry,
+        "max_M": m,
+        "max_M0": 2 * m,
+        "M": m,
+        "mult": 1 / np.log(1.0 * m),
+        "ef_construction": links.ef_construction,
+        "ef": 1,
+        "has_deletions": False,
+        "size_links_per_element": 4 * (1 + m),
+        "allow_replace_deleted": False,
+        # A walk takes labels from the nodes. The table that leads back from them is for updates,
+        # which there are none of here, and a tenth of the time and memory.
+        "label_lookup_external": np.full(n, NO_LABEL),
+        "label_lookup_internal": np.zeros(n, np.uint32),
+        "element_levels": links.levels.astype(np.int32),
+        "data_level0": table.reshape(-1).view(np.int8),
+        "link_lists": np.ascontiguousarray(links.upper).reshape(-1).view(np.int8),
+    }
+    return hnswlib.Index(params=state)
+
+
+def tidied(lists: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Link lists without hnswlib's marks, and with zeros in unused places."""
     counts = lists[:, :1] & COUNT_BITS
     used = np.arange(lists.shape[1] - 1) < counts
-    links = np.where(used, new_number[np.where(used, lists[:, 1:], 0)], 0)
-    return np.concatenate((counts, links), axis=1).astype(np.uint32)
+    return np.concatenate((counts, np.where(used, lists[:, 1:], 0)), axis=1).astype(np.uint32)

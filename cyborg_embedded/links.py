@@ -4,7 +4,7 @@ The saved graph is one byte string over the GRAPH pages (blobs.py). Little-endia
 
     head     version (u32) = 1 ‖ nodes n (u32) ‖ M (u32) ‖ ef_construction (u32)
              ‖ highest level (u32) ‖ entry node (u32)
-    rows     n × u32      the row of each node, ascending
+    rows     n × u32      the row of each node, all different
     levels   n × u8       each node's level, then zeros up to a multiple of 4
     level 0  n × (1 + 2M) × u32     number of links, the links (nodes), zeros
     upper    for each node in order, for each of its levels from 1 up:
@@ -37,7 +37,7 @@ HEAD = struct.Struct("<6I")
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """A graph without its vectors: nodes are numbered 0 to n - 1 in the order of their rows."""
+    """A graph without its vectors, its nodes numbered 0 to n - 1."""
 
     m: int
     ef_construction: int
@@ -82,7 +82,10 @@ def decode(data: Buffer, rows: int) -> Links:
     lists = int(levels.sum(dtype=np.int64))
     check(len(data) == upper_at + 4 * lists * (1 + m))
     upper = np.frombuffer(data, "<u4", lists * (1 + m), upper_at).reshape(lists, 1 + m)
-    check(int(node_rows[-1]) < rows and bool((node_rows[1:] > node_rows[:-1]).all()))
+    check(int(node_rows.max()) < rows)
+    named = np.zeros(rows, np.bool_)
+    named[node_rows] = True
+    check(np.count_nonzero(named) == n)
     check(int(levels.max()) == max_level == int(levels[entry]))
     check(int(level0[:, 0].max()) <= 2 * m and int(level0[:, 1:].max()) < n)
     check(bool((upper[:, 0] <= m).all() and (upper[:, 1:] < n).all()))

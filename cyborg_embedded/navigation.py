@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
-from cyborg_embedded.blobs import load_blob, new_memory, save_blob
+from cyborg_embedded.blobs import load_blob, save_blob
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.links import Links, decode, encode
 from cyborg_embedded.model import PageKind
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from cyborg_embedded.pages import ReadView, WriteView
 
     Codes = NDArray[np.int8]
-    Memory = Callable[[int], NDArray[np.uint8]]
 
 __all__ = [
     "SavedGraph",
@@ -91,15 +90,12 @@ def drop_graph(view: WriteView) -> None:
     view.root = msgspec.structs.replace(view.root, graph=None)
 
 
-def load_graph(view: ReadView, memory: Memory = new_memory) -> SavedGraph | None:
-    """The saved graph, or None if there is none; its links are in bytes that `memory` gives.
-
-    Raises `IntegrityError`.
-    """
+def load_graph(view: ReadView) -> SavedGraph | None:
+    """The saved graph, or None if there is none. Raises `IntegrityError`."""
     record = view.snapshot.root.graph
     if record is None:
         return None
-    links = decode(load_blob(view, PageKind.GRAPH, record.bytes, memory), record.rows)
+    links = decode(load_blob(view, PageKind.GRAPH, record.bytes), record.rows)
     return SavedGraph(links, record.rows, load_projection(view, record), record.efforts)
 
 

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import prepare
+from cyborg_embedded.frontier import Frontier
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.growing import with_room
 from cyborg_embedded.navigation import SavedGraph, stream_codes
 from cyborg_embedded.vectors import stream_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from cyborg_embedded.effort import Efforts
-    from cyborg_embedded.graph import Memory, Space
+    from cyborg_embedded.graph import Space
     from cyborg_embedded.model import Metric
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.projection import Projection
@@ -37,10 +35,17 @@ __all__ = ["Navigator"]
 
 BEAM = 128
 """The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
-RANKED_EXTRA = 3
+RANKED_EXTRA = 5
 """Candidates beyond k that are ranked by exact distance, at least."""
-REFINED = 5
+REFINED = 6
 """Candidates that are sorted by all components, for each that is ranked."""
+WIDE_SHARE = 2
+"""And one in so many that a wide walk finds."""
+MORE_AT_REST = 4
+"""A walk at rest finds as much with a beam that is less wide by one in so many."""
+NORMED_AT_ONCE = 256
+AT_HAND = 4
+"""Candidates that are ranked where vectors are at hand, for each that would be otherwise."""
 UNREFINED = 3
 """Candidates that are ranked where they cannot be sorted so, for each that would be otherwise."""
 
@@ -113,33 +118,29 @@ class Navigator:
         saved: SavedGraph,
         layout: VectorLayout,
         metric: Metric,
-        memory: Memory = new_memory,
         *,
         lean: bool = False,
     ) -> Navigator:
-        """The navigator of a saved graph. `memory` gives bytes to work in, until this returns. A
-        `lean` one keeps no codes. Raises `IntegrityError`.
+        """The navigator of a saved graph. A `lean` one keeps no codes beside it. Raises
+        `IntegrityError`.
         """
-        projection, covered = saved.projection, saved.covered
+        links, covered, projection = saved.links, saved.covered, saved.projection
+        node_of = np.full(covered, -1)
+        node_of[links.rows] = np.arange(len(links.rows))
         rest = None if lean else empty_rest(projection, covered)
+        if projection is None:
 
-        def stream(take: Callable[[int, int, Callable[[Floats], object]], None]) -> None:
-            def take_vectors(first: int, vectors: Floats) -> None:
-                take(first, len(vectors), lambda out: np.copyto(out, prepare(vectors, metric)))
+            def fill(points: Floats) -> None:
+                def take(first: int, vectors: Floats) -> None:
+                    nodes = node_of[first : first + len(vectors)]
+                    there = nodes >= 0
+                    points[nodes[there]] = prepare(vectors, metric)[there]
 
-            def take_codes(first: int, codes: Codes) -> None:
-                if projection is not None:
-                    if rest is not None:
-                        rest[first : first + len(codes)] = codes[:, projection.walked :]
-                    take(first, len(codes), lambda out: projection.decode(codes, out))
+                stream_vectors(view, layout, covered, take)
 
-            if projection is None:
-                stream_vectors(view, layout, covered, take_vectors)
-            else:
-                stream_codes(view, projection.dimensions, covered, take_codes)
-
-        dimension = layout.dimension if projection is None else projection.walked
-        graph = Graph.restore(saved.links, covered, stream, dimension, space_of(metric), memory)
+            graph = Graph.restored(links, covered, layout.dimension, space_of(metric), fill)
+        else:
+            graph = resting(view, saved, projection, node_of, rest)
         navigator = cls(graph, projection, rest)
         navigator.efforts = saved.efforts
         return navigator
@@ -149,9 +150,13 @@ class Navigator:
         links, covered = self.graph.links()
         return SavedGraph(links, covered, self.projection, self.efforts)
 
-    def points(self, queries: Floats) -> Floats:
-        """Where prepared queries lie for `candidates`."""
-        return queries if self.projection is None else self.projection.points(queries)
+    def points(self, queries: Floats, *, at_hand: bool = False) -> Floats:
+        """Where prepared queries lie for `candidates`: in all components, or, where vectors are
+        `at_hand` and candidates need not be sorted before they are ranked, in those walked.
+        """
+        if self.projection is None:
+            return queries
+        return self.projection.points(queries, walked=at_hand)
 
     def candidates(
         self, points: Floats, k: int, alive: Alive, deaths: int, beam: int | None = None
@@ -167,6 +172,8 @@ class Navigator:
         width = max(BEAM, 2 * k) if beam is None else beam
         # A walk that looks for the last per cent is not to lose it where candidates are cut.
         ranked = k + max(RANKED_EXTRA, k // 4, width // 32)
+        if self.graph.at_rest:
+            width -= width // MORE_AT_REST
         width = max(width, ranked)
         while True:
             found = self._search(points, width)
@@ -205,23 +212,29 @@ class Navigator:
         return candidates, enough, min(covered, len(wanted))
 
     def _search(self, points: Floats, width: int) -> tuple[Rows, Floats, int] | None:
-        projection = self.projection
-        walked = points if projection is None else points[:, : projection.walked]
-        return self.graph.search(walked, width)
+        return self.graph.search(points[:, : self.graph.dimension], width)
 
     def _sorted_out(self, points: Floats, rows: Rows, distances: Floats, ranked: int) -> Rows:
         """Of rows in the order of their distances those that are to be ranked."""
         projection, rest = self.projection, self._rest
         if projection is None or projection.walked == projection.dimensions:
             return rows[:, :ranked]
+        if points.shape[1] == projection.walked:
+            return rows[:, : max(AT_HAND * ranked, rows.shape[1] // WIDE_SHARE)]
         if rest is None or rows.shape[1] <= ranked:
             return rows[:, : UNREFINED * ranked]
-        rows, distances = rows[:, : REFINED * ranked], distances[:, : REFINED * ranked]
-        whole = projection.rest_distances(rest.take(rows, axis=0), points)
-        whole += distances
-        order = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
-        best: Rows = rows[0].take(order) if len(rows) == 1 else np.take_along_axis(rows, order, 1)
-        return best
+        kept = max(REFINED * ranked, rows.shape[1] // WIDE_SHARE)
+        rows, distances = rows[:, :kept], distances[:, :kept]
+        if len(rows) > 1:
+            whole = projection.rest_distances(rest.take(rows, axis=0), points)
+            whole += distances
+            order = whole.argpartition(ranked - 1, axis=1)[:, :ranked]
+            best: Rows = np.take_along_axis(rows, order, 1)
+            return best
+        # The same for one query, with less around it.
+        line = projection.rest_distances(rest.take(rows[0], axis=0)[None], points)[0]
+        line += distances[0]
+        return rows[:, line.argpartition(ranked - 1)[:ranked]]
 
 
 def left_out(rows: Rows, wanted: Alive, covered: int) -> Alive:
@@ -239,6 +252,33 @@ def behind(rows: Rows, distances: Floats, out: Alive) -> tuple[Rows, Floats]:
         np.take_along_axis(np.where(out, -1, rows), order, 1),
         np.take_along_axis(distances, order, 1),
     )
+
+
+def resting(
+    view: ReadView, saved: SavedGraph, projection: Projection, node_of: Rows, rest: Codes | None
+) -> Graph:
+    """A saved graph over codes, as it lies; `rest` gets those that are not walked."""
+    walked = projection.walked
+    codes = np.empty((len(saved.links.rows), walked), np.int8)
+    norms = np.empty(len(codes), np.float32)
+
+    def take(first: int, part: Codes) -> None:
+        nodes = node_of[first : first + len(part)]
+        if nodes.min() < 0:
+            there = nodes >= 0
+            nodes, inside = nodes[there], part[there]
+        else:
+            inside = part
+        codes[nodes] = inside[:, :walked]
+        if rest is not None:
+            rest[first : first + len(part)] = part[:, walked:]
+        for start in range(0, len(nodes), NORMED_AT_ONCE):
+            some = slice(start, start + NORMED_AT_ONCE)
+            norms[nodes[some]] = projection.walked_norms(inside[some])
+
+    stream_codes(view, projection.dimensions, saved.covered, take)
+    frontier = Frontier(saved.links, codes, norms, projection.scale[:walked])
+    return Graph.resting(frontier, saved.covered, "l2")
 
 
 def empty_rest(projection: Projection | None, covered: int) -> Codes:

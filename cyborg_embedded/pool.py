@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.precision import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from cyborg_embedded.vectors import VectorLayout
 
 __all__ = ["VectorPool"]
+
+COLD_SHARE = 32
+"""One row in so many may be cold where all are said to be at hand."""
 
 
 class Frames:
@@ -98,9 +100,9 @@ class VectorPool:
         missing = frames.behind(total, per_page) if frames.partial else []
         if len(frames.place) >= total:
             places = frames.place.take(rows)
-            absent = rows[places < 0]
-            if not missing and not len(absent):
+            if not missing and len(rows) and places[places.argmin()] >= 0:
                 return frames.matrix.take(places, axis=0)
+            absent = rows[places < 0]
         else:
             absent = rows
         frames = self._completed(view, missing + (absent // per_page).tolist())
@@ -110,29 +112,15 @@ class VectorPool:
         """Open every page."""
         self._filled(view, np.arange(-(-view.snapshot.root.rows // self.layout.rows_per_page)))
 
+    def at_hand(self, rows: int) -> bool:
+        """Whether nearly all of so many rows are there, so that to measure one more costs no more
+        than to read it.
+        """
+        return self._frames.used * self.layout.rows_per_page >= rows - rows // COLD_SHARE
+
     def cold(self, rows: int) -> float:
         """The share of the pages of so many rows that are still to be opened."""
         return max(0.0, 1 - self._frames.used * self.layout.rows_per_page / max(1, rows))
-
-    @contextlib.contextmanager
-    def lend(self, view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
-        """Memory to work in: what the pool is going to fill, while it is still empty.
-
-        The system takes longer to give memory than anybody here to fill it.
-        """
-        with self._filling:
-            frames = self._grown(-(-view.snapshot.root.rows // self.layout.rows_per_page))
-
-            free = frames.flat[: 0 if frames.used else None]
-
-            def memory(size: int) -> NDArray[np.uint8]:
-                nonlocal free
-                if len(free) < size:
-                    return new_memory(size)
-                taken, free = free[:size], free[-(-size // 64) * 64 :]
-                return taken
-
-            yield memory
 
     def wipe(self, vectors: NDArray[np.float32]) -> None:
         """Vectors that `rows` gave are no longer wanted. Here they are in the pool anyway."""

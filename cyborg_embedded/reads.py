@@ -221,7 +221,9 @@ class Reads:
         there are to be no `filters`, and as many vectors as `cache_bytes` lets stay in memory.
         """
         with self._session.read() as (state, view):
-            state.navigator.get(view, state)
+            navigator = state.navigator.get(view, state)
+            if navigator is not None:
+                navigator.graph.wake()
             if filters:
                 self._session.columns.get(view, state)
             if state.pool is not None:

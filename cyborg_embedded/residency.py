@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.blobs import new_memory
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.pool import VectorPool
@@ -21,7 +20,7 @@ from cyborg_embedded.precision import decode
 from cyborg_embedded.vectors import by_group, open_group, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -78,14 +77,13 @@ class BoundedPool:
         for group in range(min(groups, self._most)):
             self._page(view, group)
 
+    def at_hand(self, _rows: int) -> bool:
+        """Never: pages are looked for one by one."""
+        return False
+
     def cold(self, rows: int) -> float:
         """The share of the pages of so many rows that are still to be opened."""
         return max(0.0, 1 - len(self._pages) * self.layout.rows_per_page / max(1, rows))
-
-    @contextlib.contextmanager
-    def lend(self, _view: ReadView) -> Iterator[Callable[[int], NDArray[np.uint8]]]:
-        """Memory to work in."""
-        yield new_memory
 
     def wipe(self, vectors: Floats) -> None:
         """Vectors that `rows` gave are no longer wanted."""

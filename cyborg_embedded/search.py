@@ -89,11 +89,17 @@ def nearest(
         navigator = None
     if navigator is not None:
         beam = effort_of(navigator, k, beam, recall)
-    blocks = (
-        (block, find(state, view, pool, block, walked, k))
-        for block, walked in walks(navigator, state, prepared, k, beam)
-    )
-    answer = in_order(state, view, pool, ids_of, blocks, k)
+    if navigator is not None and len(prepared) == 1:
+        points = navigator.points(prepared, at_hand=pool.at_hand(state.root.rows))
+        walked = walk(navigator, state, points, k, beam)
+        found = find(state, view, pool, prepared, walked, k)
+        answer = best_of_one(state, view, pool, ids_of, prepared[0], found[0], k)
+    else:
+        blocks = (
+            (block, find(state, view, pool, block, walked, k))
+            for block, walked in walks(navigator, state, prepared, k, beam)
+        )
+        answer = in_order(state, view, pool, ids_of, blocks, k)
     if prepared is not queries:
         pool.wipe(prepared)
     return answer
@@ -145,19 +151,14 @@ def walks(
         for start in range(0, len(queries), SCANNED_AT_ONCE):
             yield queries[start : start + SCANNED_AT_ONCE], None
         return
-    # All at once, before any thread walks: the threads of a matrix product would be in their way.
-    points = navigator.points(queries)
-    if len(queries) <= 1:
-        yield queries, walk(navigator, state, points, k, beam)
-        return
+    navigator.graph.expect(len(queries))
     threads = cores()
     step = min(WALKED_AT_ONCE, -(-len(queries) // threads))
     pending: deque[tuple[Floats, Future[Walked]]] = deque()
     with ThreadPoolExecutor(threads) as workers:
         for start in range(0, len(queries), step):
-            block = slice(start, start + step)
-            walked = workers.submit(walk, navigator, state, points[block], k, beam)
-            pending.append((queries[block], walked))
+            block = queries[start : start + step]
+            pending.append((block, workers.submit(walk_all, navigator, state, block, k, beam)))
             # As many ahead as keeps all busy; more would only take memory.
             if len(pending) > 2 * threads:
                 ready, walked = pending.popleft()
@@ -170,6 +171,13 @@ def walk(navigator: Navigator, state: State, points: Floats, k: int, beam: int |
     """What the graph leads to, unless it may lack rows that are alive in `state`."""
     found = navigator.candidates(points, k, state.alive, state.deaths, beam)
     return None if navigator.deaths > state.deaths else found
+
+
+def walk_all(
+    navigator: Navigator, state: State, queries: Floats, k: int, beam: int | None
+) -> Walked:
+    """`walk` for prepared queries."""
+    return walk(navigator, state, navigator.points(queries), k, beam)
 
 
 def find(state: State, view: ReadView, pool: Pool, queries: Floats, walked: Walked, k: int) -> Rows:
@@ -243,6 +251,22 @@ def rank(view: ReadView, pool: Pool, queries: Floats, found: Rows, metric: Metri
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def best_of_one(
+    state: State, view: ReadView, pool: Pool, ids_of: IdsOf, query: Floats, rows: Rows, k: int
+) -> tuple[Rows, Floats]:
+    """`in_order` for one prepared query (d,) and its candidates (c,), with less around it."""
+    if rows[rows.argmin()] < 0:
+        rows = rows[rows >= 0]
+    vectors = pool.rows(view, rows)
+    distances = exact(query, vectors, state.root.metric, overwrite=True)
+    pool.wipe(vectors)
+    order = distances.argsort(kind="stable")[: k + 1]
+    near, away = rows[order], distances[order]
+    if (away[1:] == away[:-1]).any():
+        return best(rows[None], distances[None], k, ids_of)
+    return near[None, :k], away[None, :k]
+
+
 def best(rows: Rows, distances: Floats, k: int, ids_of: IdsOf) -> tuple[Rows, Floats]:
     """The k nearest of each line, nearest first, ties by id: rows and distances, both (m, k)."""
     order = distances.argsort(axis=1, kind="stable")[:, : k + 1]
@@ -250,7 +274,7 @@ def best(rows: Rows, distances: Floats, k: int, ids_of: IdsOf) -> tuple[Rows, Fl
         order += np.arange(0, distances.size, distances.shape[1])[:, None]
     rows_in_order, in_order = rows.take(order), distances.take(order)
     tied = in_order[:, 1:] == in_order[:, :-1]
-    if tied.any():
+    if np.count_nonzero(tied):
         for line in np.flatnonzero(tied.any(axis=1)).tolist():
             near = np.flatnonzero(distances[line] <= in_order[line, k - 1])
             ids = ids_of(rows[line, near].tolist())

@@ -98,8 +98,8 @@ class NavigatorSlot:
                     if restored is not None:
                         restored.deaths = state.deaths
                         restored.checked = restored.graph.covered
-                        alive = state.alive[restored.graph.rows]
-                        restored.spared = state.deaths - int((~alive).sum())
+                        dead = len(restored.graph) - restored.graph.alive(state.alive)
+                        restored.spared = state.deaths - dead
                         restored.saved = (derived_tags(state), restored.graph.covered)
                     self._settled = True
         return self.known
@@ -108,24 +108,21 @@ class NavigatorSlot:
         if state.pool is None:
             return None
         pool, metric = state.pool, state.root.metric
-        with pool.lend(view) as memory:
-            try:
-                saved = load_graph(view, memory)
-                if saved is None:
-                    return None
-                if saved.projection is not None:
-                    # What a sealed handle saves in vectors, it is not to spend on codes.
-                    return Navigator.restore(
-                        view, saved, pool.layout, metric, memory, lean=pool.sealed
-                    )
-            except IntegrityError:
-                self.damaged = True
+        try:
+            saved = load_graph(view)
+            if saved is None:
                 return None
-            if pool.sealed:
-                # A graph over the vectors themselves would hold all of them in plaintext.
-                return None
-            # It walks the vectors themselves: those are no derived state.
-            return Navigator.restore(view, saved, pool.layout, metric, memory)
+            if saved.projection is not None:
+                # What a sealed handle saves in vectors, it is not to spend on codes.
+                return Navigator.restore(view, saved, pool.layout, metric, lean=pool.sealed)
+        except IntegrityError:
+            self.damaged = True
+            return None
+        if pool.sealed:
+            # A graph over the vectors themselves would hold all of them in plaintext.
+            return None
+        # It walks the vectors themselves: those are no derived state.
+        return Navigator.restore(view, saved, pool.layout, metric)
 
 
 def advance(view: ReadView, older: State | None, page_size: int, cache_bytes: int | None) -> State:

@@ -655,8 +655,7 @@ def read_links(data, covered):
     check(len(data) >= upper_at, 25)
     rows, levels = struct.unpack_from(f"<{n}I", data, 24), data[levels_at : levels_at + n]
     check(len(data) == upper_at + 4 * sum(levels) * (1 + m), 25)
-    ascends = all(low < high for low, high in itertools.pairwise(rows))
-    check(ascends and rows[-1] < covered, 25)
+    check(max(rows) < covered and len(set(rows)) == n, 25)
     check(max(levels) == max_level == levels[entry], 25)
     level0 = [read_list(data, level0_at + 4 * node * (1 + 2 * m), 2 * m) for node in range(n)]
     upper, at = [], upper_at

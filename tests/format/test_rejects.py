@@ -122,6 +122,41 @@ def links(node, *values):
     return (reader.GRAPH, at // ROOM, put(f"<{len(values)}I", at % ROOM, *values))
 
 
+def repeat_first_row(data):
+    """The row of the first node for another one too, on the first page of the graph."""
+    data[24 + 4 * 200 : 28 + 4 * 200] = data[24:28]
+
+
+def renumbered(data):
+    """The same graph, its first and its second node numbered the other way round."""
+    version, n, m, ef, highest, entry = struct.unpack_from("<6I", data)
+    order = np.arange(n, dtype="<u4")
+    order[:2] = 1, 0
+    levels_at, level0_at = 24 + 4 * n, 24 + 5 * n + -n % 4
+    upper_at = level0_at + 4 * n * (1 + 2 * m)
+    rows = np.frombuffer(data, "<u4", n, 24)
+    levels = np.frombuffer(data, np.uint8, n, levels_at)
+    level0 = np.frombuffer(data, "<u4", n * (1 + 2 * m), level0_at).reshape(n, -1)
+    upper = np.frombuffer(data, "<u4", offset=upper_at).reshape(-1, 1 + m)
+    lists = np.split(upper, np.cumsum(levels)[:-1])
+
+    def other(lists):
+        used = np.arange(lists.shape[1] - 1) < lists[:, :1]
+        return np.concatenate(
+            (lists[:, :1], np.where(used, order[lists[:, 1:]], 0)), axis=1, dtype="<u4"
+        )
+
+    parts = [
+        struct.pack("<6I", version, n, m, ef, highest, order[entry]),
+        rows[order].tobytes(),
+        levels[order].tobytes(),
+        bytes(-n % 4),
+        other(level0[order]).tobytes(),
+        *(other(lists[node]).tobytes() for node in order),
+    ]
+    return b"".join(parts)
+
+
 def walk_one_more(graph):
     graph["walked"] = graph["dimensions"] + 1
 
@@ -281,7 +316,10 @@ PAGES = {
     "no ef_construction": (25, (GRAPH, 0, put("<I", 12, 0))),
     "another highest level": (25, (GRAPH, 0, put("<I", 16, 9))),
     "an entry beyond the nodes": (25, (GRAPH, 0, put("<I", 20, 1098))),
-    "rows out of order": (25, (GRAPH, 0, put("<2I", 24, 1, 0))),
+    "a row of two nodes": (25, (GRAPH, 0, put("<2I", 24, 7, 7))),
+    "a row of two nodes that are apart": (25, (GRAPH, 0, repeat_first_row)),
+    "a row too far": (25, (GRAPH, 0, put("<I", 24, 1100))),
+    "a row that wraps around": (25, (GRAPH, 0, put("<I", 24, 0xFFFFFFFF))),
     "too many links": (25, links(0, 33)),
     "a link to nowhere": (25, links(0, 1, 1098)),
 }
@@ -438,6 +476,37 @@ def test_honest_forgery(case):
     assert before.columns.by_path["n"][7].values == [7]
     assert before.columns.by_path.keys() == {"n", "m", "tags", "tags.a"}
     assert 0 < before.graph.walked < before.graph.dimensions
+
+
+def test_nodes_in_any_order(case, attacked):
+    """Which node is numbered how is nobody's to reject: rows are in any order, and found."""
+    forger = Forger(case[1])
+    data = renumbered(forger.pages.blob(GRAPH, forger.root["graph"]["bytes"]))
+    parts = [data[at : at + ROOM] for at in range(0, len(data), ROOM)]
+    forger.tags[GRAPH] = [forger.seal(GRAPH, number, part) for number, part in enumerate(parts)]
+    records = forger.finish()
+    found, before = decode(records, KEY).graph, decode(case[1], KEY).graph
+    assert found.rows == before.rows[1::-1] + before.rows[2:]
+    assert list(found.rows) != sorted(found.rows)
+    assert neighbours(found) == neighbours(before)
+    wanted = answers(case[0])
+    write_pages(attacked, records)
+    assert answers(attacked) == wanted
+
+
+def neighbours(graph):
+    """The rows that each row leads to."""
+    pairs = zip(graph.rows, graph.level0, strict=True)
+    return {row: {graph.rows[node] for node in links} for row, links in pairs}
+
+
+def answers(path):
+    """What queries find by the graph."""
+    with Client(path.parent) as client, client.load_index("notes", index_key=KEY) as index:
+        assert index.describe()["indexed_rows"] == 1098
+        assert index.verify().ok
+        probes = np.random.default_rng(3).normal(size=(5, 64))
+        return index.query(probes, top_k=3)
 
 
 @pytest.mark.parametrize("name", CASES)

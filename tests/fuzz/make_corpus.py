@@ -121,7 +121,7 @@ def add_small_ones(corpus):
     corpus.add("items", page.ljust(ROOM, b"\0") + b'{"a": "123456789012"}' + bytes(2 * ROOM))
     graph = links.Links(
         2, 10, 1, 1,
-        np.arange(3, dtype=np.uint32), np.array([0, 1, 1], np.uint8),
+        np.array([2, 0, 1], np.uint32), np.array([0, 1, 1], np.uint8),
         np.array([[2, 1, 2, 0, 0], [2, 0, 2, 0, 0], [1, 1, 0, 0, 0]], np.uint32),
         np.array([[1, 2, 0], [1, 1, 0]], np.uint32),
     )  # fmt: skip

@@ -25,6 +25,7 @@ from cyborg_embedded.column import FIRST_CODE
 from cyborg_embedded.columnset import decoded
 from cyborg_embedded.envelopes import decode_envelopes
 from cyborg_embedded.filters import parse
+from cyborg_embedded.frontier import Frontier
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.header import decode_header
 from cyborg_embedded.ids import GONE, IdCache
@@ -149,22 +150,27 @@ def ids(data):
 def graph_links(data):
     """What passes is searched as well: hnswlib believes whatever it is given."""
     found = links.decode(data, MOST_NODES)
+    assert len(np.unique(found.rows)) == len(found.rows)
     if found.ef_construction < found.m:
         return  # see `test_findings.py`
     search(found)
 
 
 def search(found):
-    """Have hnswlib walk a graph."""
-    points = np.random.default_rng(1).normal(size=(MOST_NODES, 4)).astype(np.float32)
-
-    def stream(take):
-        def write(out):
-            out[:] = points[: len(out)]
-
-        take(0, MOST_NODES, write)
-
-    graph = Graph.restore(found, MOST_NODES, stream, 4, "l2")
+    """Have a graph walked as it lies, and by hnswlib."""
+    codes = np.random.default_rng(1).integers(-127, 128, (len(found.rows), 4), np.int8)
+    scale = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    points = codes * scale
+    frontier = Frontier(found, codes, (points**2).sum(axis=1), scale)
+    for beam in (1, 10, 100):
+        for point in points[:3]:
+            walked = frontier.search(point, min(beam, len(points)))
+            if walked is not None:
+                nodes, distances = walked
+                assert len(np.unique(nodes)) == len(nodes) == min(beam, len(points))
+                assert (np.diff(distances) >= 0).all()
+    graph = Graph.resting(frontier, MOST_NODES, "l2")
+    graph.wake()
     for beam in (1, 10, 100):
         graph.search(points[:3], beam)
 

@@ -301,3 +301,21 @@ def test_a_query_that_asks_the_index_itself(client):
     with client.create_index("a", index_key=KEY) as index:
         index.upsert(["x"], vectors(1))
         assert index.query(Asking(), top_k=1)[0]["id"] == "x"
+
+
+def test_vectors_of_low_rank(tmp_path):
+    """Components that hold nothing but rounding errors have the same codes each time they are made."""
+    random = np.random.default_rng(0)
+    vectors = (random.normal(size=(2600, 8)) @ random.normal(size=(8, 64))).astype(np.float32)
+    ids = [str(row) for row in range(len(vectors))]
+    with (
+        Client(tmp_path) as client,
+        client.create_index("low", index_key=KEY, dimension=64) as index,
+    ):
+        index.upsert(ids[:2300], vectors[:2300])
+        index.optimize()
+        for first, last in ((2300, 2301), (2301, 2304), (2304, 2600)):
+            index.upsert(ids[first:last], vectors[first:last])
+            index.optimize()
+            assert index.verify().ok
+        assert index.describe()["navigator_dimensions"] < 64

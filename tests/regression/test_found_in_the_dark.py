@@ -72,9 +72,9 @@ def test_a_graph_that_was_interrupted_is_not_used(client):
     index.optimize()
     index.upsert([f"j{row}" for row in range(100)], VECTORS[600:700])
     graph = index._session.state.navigator.known.graph
-    interrupted = Interrupted(params=graph._index.__getstate__()[0])
+    interrupted = Interrupted(params=graph.wake().__getstate__()[0])
     interrupted.resize_index(1000)
-    graph._index, graph._room = interrupted, 1000
+    graph._index = interrupted
     with pytest.raises(KeyboardInterrupt):
         index.optimize()
     found = [each["id"] for each in index.query(VECTORS[650], top_k=10)]
@@ -98,7 +98,7 @@ def test_a_graph_that_cannot_grow_can_grow_later(client, monkeypatch):
             raise RuntimeError("Not enough memory")
 
     graph = index._session.state.navigator.known.graph
-    state = graph._index.__getstate__()[0]
+    state = graph.wake().__getstate__()[0]
     graph._index = Full(params=state)
     with pytest.raises(RuntimeError):
         index.optimize()

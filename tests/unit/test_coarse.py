@@ -6,8 +6,8 @@ from support import KEY
 
 from cyborg_embedded import coarse as module
 from cyborg_embedded.coarse import Coarse, squared_norms_of
+from cyborg_embedded.components import choose_projection
 from cyborg_embedded.model import PageKind
-from cyborg_embedded.projection import choose_projection
 
 D, ROWS, STORED = 64, 1500, 1200
 RANDOM = np.random.default_rng(11)

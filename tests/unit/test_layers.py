@@ -16,6 +16,7 @@ LAYERS = {
     "values": {"errors", "model"},
     "leaves": {
         "aead",
+        "arrangement",
         "checks",
         "distance",
         "durable",
@@ -34,7 +35,6 @@ LAYERS = {
         "padding",
         "predicates",
         "precision",
-        "projection",
         "schema",
     },
     "over leaves": {
@@ -45,7 +45,9 @@ LAYERS = {
         "kms.hush",
         "kms.manager",
         "planner",
+        "projection",
     },
+    "over projections": {"components"},
     "key wrapping": {"kms.aws", "kms.wrapping"},
     "secrets at hand": {"kms.secret"},
     "key managers": {
@@ -72,14 +74,15 @@ LAYERS = {
     },
     "over pages": {
         "columnpages",
-        "graph",
+        "frontier",
         "itemcache",
         "navigation",
         "payloads",
         "spans",
         "vectors",
     },
-    "over vectors": {"batch", "masks", "navigator", "pool"},
+    "over links": {"batch", "graph", "masks", "pool"},
+    "navigator": {"navigator"},
     "residency": {"residency"},
     "state": {"state"},
     "over a state": {"coarse", "columnset", "ordering", "results", "rows", "search"},

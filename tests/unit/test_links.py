@@ -31,7 +31,7 @@ def made(seed=0, n=21, m=M, highest=2):
     upper[:, 0] = random.integers(0, m + 1, len(upper))
     for row, level in zip(upper, level_of_list, strict=True):
         row[1 : 1 + row[0]] = random.choice(np.flatnonzero(levels >= level), row[0])
-    rows = np.sort(random.choice(ROWS, n, replace=False)).astype(np.uint32)
+    rows = random.choice(ROWS, n, replace=False).astype(np.uint32)
     entry = int(random.choice(np.flatnonzero(levels == highest)))
     return Links(m, max(m, 200), highest, entry, rows, levels, level0, upper)
 
@@ -136,13 +136,20 @@ def test_levels():
 
 
 def test_rows():
-    """Rows that do not ascend, come twice or are beyond the index are refused."""
+    """Rows that come twice or are beyond the index are refused; those in any order are not."""
     links = made()
-    refused(changed(rows=links.rows[::-1].copy()))
-    refused(changed(rows=patched(links.rows, 3, links.rows[2])))
-    refused(changed(rows=patched(links.rows, -1, ROWS)))
-    refused(encode(links), int(links.rows[-1]))
-    decode(encode(links), int(links.rows[-1]) + 1)
+    highest = int(links.rows.max())
+    for order in (links.rows[::-1], np.sort(links.rows), np.roll(links.rows, 5)):
+        data = changed(rows=order.copy())
+        assert np.array_equal(decode(data, ROWS).rows, order)
+    for place, other in ((3, 2), (0, -1), (20, 0), (7, 15)):
+        refused(changed(rows=patched(links.rows, place, links.rows[other])))
+    for place in (0, 9, -1):
+        refused(changed(rows=patched(links.rows, place, ROWS)))
+        refused(changed(rows=patched(links.rows, place, (1 << 32) - 1)))
+    refused(changed(rows=np.full_like(links.rows, highest)))
+    refused(encode(links), highest)
+    decode(encode(links), highest + 1)
     refused(encode(links), 0)
     refused(encode(links), 20)
 
@@ -173,6 +180,7 @@ def sound(links, rows):
     n = len(links.rows)
     assert n <= rows
     assert links.rows.max() < rows
+    assert len(set(links.rows.tolist())) == n
     assert links.level0[:, 0].max() <= 2 * links.m
     assert links.level0[:, 1:].max() < n
     assert links.levels[links.entry] == links.levels.max() == links.max_level
@@ -203,13 +211,17 @@ def test_mutated_bytes(seed, changes):
 RESTORE_MUTATED = """
 import numpy as np
 from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.frontier import Frontier
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.links import decode, encode
 random = np.random.default_rng(1)
-points = random.standard_normal((300, 8)).astype(np.float32)
-rows = np.arange(300)
+codes = random.integers(-127, 128, (300, 8)).astype(np.int8)
+scale = np.full(8, 0.01, np.float32)
+points = codes * scale
+norms = (points**2).sum(axis=1)
+rows = random.permutation(300)
 whole = Graph.empty(300, 8, "l2")
-whole.add(rows, 300, points, 1)
+whole.add(rows, 300, points[rows], 1)
 sound = encode(whole.links()[0])
 restored = 0
 for attempt in range(400):
@@ -221,7 +233,17 @@ for attempt in range(400):
         links = decode(bytes(data), 300)
     except IntegrityError:
         continue
-    graph = Graph.restore(links, 300, lambda take: take(0, len(points), lambda out: np.copyto(out, points)), 8, "l2")
+    frontier = Frontier(links, codes[links.rows], norms[links.rows], scale)
+    for point in points[:5]:
+        found = frontier.search(point, 10)
+        assert found is None or len(set(found[0].tolist())) == 10
+        frontier.search(point, 300)
+    if attempt % 3:
+        graph = Graph.restored(links, 300, 8, "l2", frontier.fill)
+    else:
+        graph = Graph.resting(frontier, 300, "l2")
+        found = graph.search(points[:1], 10)
+        assert found is None or found[0].max() < 300
     found = graph.search(points[:5], 10)
     assert found is None or found[0].max() < 300
     graph.add(np.arange(300, 310), 310, points[:10], 1)

@@ -45,9 +45,10 @@ PROJECTION = a_projection()
 
 @functools.cache
 def links(rows):
-    """Links over the first rows; built once, since threads build them in any order."""
+    """Links over the first rows, in any order; built once, since threads build them in any order."""
     graph = Graph.empty(rows, WALKED, "l2")
-    graph.add(np.arange(rows), rows, POINTS[:rows], 1)
+    order = np.random.default_rng(rows).permutation(rows)
+    graph.add(order, rows, POINTS[order], 1)
     return graph.links()[0]
 
 
@@ -123,6 +124,23 @@ def test_round_trip(store, rows):
         record = view.snapshot.root.graph
         assert (record.rows, record.dimensions, record.walked) == (rows, M, WALKED)
         assert view.snapshot.pages(PageKind.NAVIGATION) == -(-rows // PER_PAGE)
+
+
+def test_bytes_of_a_projection(store):
+    """A projection is saved as basis, offset and scale, row by row, and must have that length."""
+    write(store, saved(5))
+    parts = (PROJECTION.basis, PROJECTION.offset, PROJECTION.scale)
+    wanted = np.concatenate([part.ravel() for part in parts]).astype("<f4").tobytes()
+    with store.read() as view:
+        pages = view.snapshot.pages(PageKind.PROJECTION)
+        got = b"".join(bytes(view.open(PageKind.PROJECTION, page)) for page in range(pages))
+    assert got == wanted
+    last = wanted[(pages - 1) * ROOM :]
+    for data in (last[:-4], last + bytes(4)):
+        store.write(lambda view, data=data: view.seal(PageKind.PROJECTION, pages - 1, data))
+        with store.read() as view, pytest.raises(IntegrityError) as caught:
+            load_graph(view)
+        assert caught.value.kind == "PROJECTION"
 
 
 @pytest.mark.parametrize("rows", EDGE)

@@ -9,12 +9,22 @@ import pytest
 from support import wait_until
 from unit_harness import PagedStore
 
+from cyborg_embedded import graph as graph_module
+from cyborg_embedded import navigator as navigator_module
+from cyborg_embedded.components import choose_projection
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, METRICS
 from cyborg_embedded.navigation import load_graph, save_graph
-from cyborg_embedded.navigator import BEAM, RANKED_EXTRA, REFINED, Navigator
+from cyborg_embedded.navigator import (
+    BEAM,
+    MORE_AT_REST,
+    RANKED_EXTRA,
+    REFINED,
+    UNREFINED,
+    WIDE_SHARE,
+    Navigator,
+)
 from cyborg_embedded.precision import encode
-from cyborg_embedded.projection import choose_projection
 from cyborg_embedded.vectors import VectorLayout, append_vectors
 
 D = 64
@@ -81,7 +91,7 @@ def codes_of(navigator, metric):
     return codes
 
 
-def restored(navigator, metric, path):
+def restored(navigator, metric, path, *, lean=False):
     """The navigator through the pages of a file."""
     covered = navigator.graph.covered
     layout = VectorLayout.of(D, DEFAULT_PAGE_SIZE)
@@ -99,7 +109,13 @@ def restored(navigator, metric, path):
     with PagedStore(path, page_size=DEFAULT_PAGE_SIZE, metric=metric, dimension=D) as store:
         store.write(work)
         with store.read() as view:
-            return Navigator.restore(view, load_graph(view), layout, metric)
+            return Navigator.restore(view, load_graph(view), layout, metric, lean=lean)
+
+
+def extra(k, beam=None):
+    """How many candidates there are beyond k."""
+    width = max(BEAM, 2 * k) if beam is None else beam
+    return max(RANKED_EXTRA, k // 4, width // 32)
 
 
 def candidates(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
@@ -163,8 +179,117 @@ def test_restored_finds_the_same(case, made, tmp_path):
     again = restored(navigator, metric, tmp_path / "x.cyb")
     assert again.graph.covered == navigator.graph.covered
     assert len(again.graph) == len(navigator.graph)
+    again.graph.wake()
     for k in (1, K, 60):
         assert found(again, metric, k) == found(navigator, metric, k)
+
+
+@pytest.mark.parametrize("made", [built, grown])
+def test_restored_over_codes_lies_at_rest(made, tmp_path, monkeypatch):
+    """A navigator over codes is restored at rest, where it finds as much as when it is awake; one
+    over vectors is awake.
+    """
+    monkeypatch.setattr(graph_module, "PAYS_SHARE", 1)
+    navigator = made("cosine", projection_of("cosine"))
+    rows = LIVE if made is built else np.concatenate((LIVE, LATE))
+    again = restored(navigator, "cosine", tmp_path / "x.cyb")
+    assert again.graph.at_rest
+    assert again.graph.covered == navigator.graph.covered
+    assert np.array_equal(np.sort(again.graph.rows), rows)
+    for k in (1, K, 60):
+        for line in found(again, "cosine", k):
+            assert len(line) == len(set(line)) == k + extra(k)
+            assert np.isin(line, rows).all()
+    at_rest = true_recall(again, "cosine", rows)
+    assert again.graph.at_rest
+    again.graph.wake()
+    assert at_rest > 0.97
+    assert at_rest > true_recall(again, "cosine", rows) - 0.01
+    assert not restored(built("cosine", None), "cosine", tmp_path / "y.cyb").graph.at_rest
+
+
+@pytest.mark.parametrize("k", [K, 200])
+def test_the_beam_at_rest(k, tmp_path, monkeypatch):
+    """At rest the beam of a walk is narrower, but never than what is to be ranked."""
+    monkeypatch.setattr(graph_module, "PAYS_SHARE", 1)
+    navigator = shared("euclidean", projection_of("euclidean"))
+    again, widths = restored(navigator, "euclidean", tmp_path / "x.cyb"), []
+    real = again.graph.search
+
+    def search(points, width):
+        widths.append(width)
+        return real(points, width)
+
+    monkeypatch.setattr(again.graph, "search", search)
+    for beam in (None, 1, 512):
+        candidates(again, "euclidean", k, beam=beam, queries=QUERIES[:1])
+        width = max(BEAM, 2 * k) if beam is None else beam
+        assert widths.pop() == max(width - width // MORE_AT_REST, k + extra(k, beam))
+    again.graph.wake()
+    for beam in (None, 1, 512):
+        candidates(again, "euclidean", k, beam=beam, queries=QUERIES[:1])
+        width = max(BEAM, 2 * k) if beam is None else beam
+        assert widths.pop() == max(width, k + extra(k, beam))
+
+
+def test_dead_rows_at_rest(tmp_path, monkeypatch):
+    """Rows that died since it was saved are no candidates at rest either."""
+    monkeypatch.setattr(graph_module, "PAYS_SHARE", 1)
+    navigator = shared("euclidean", projection_of("euclidean"))
+    again = restored(navigator, "euclidean", tmp_path / "x.cyb")
+    alive = alive_of(again)
+    alive[LIVE[::7]] = False
+    for rows in found(again, "euclidean", K, alive):
+        assert len(rows) >= K
+        assert alive[rows].all()
+    assert true_recall(again, "euclidean", np.flatnonzero(alive), alive=alive) > 0.95
+    assert again.graph.at_rest
+
+
+@pytest.mark.parametrize("made", [built, grown])
+def test_points_at_rest(made, tmp_path):
+    """What a restored navigator walks on are the codes of its rows, and their lengths."""
+    projection = projection_of("cosine")
+    navigator = made("cosine", projection)
+    again = restored(navigator, "cosine", tmp_path / "x.cyb")
+    frontier = again.graph._frontier
+    codes = codes_of(navigator, "cosine")[frontier.links.rows, : projection.walked]
+    assert np.array_equal(frontier.codes, codes)
+    assert np.array_equal(frontier.scale, projection.scale[: projection.walked])
+    norms = ((codes * projection.scale[: projection.walked].astype(float)) ** 2).sum(axis=1)
+    assert np.allclose(frontier._norms, norms, rtol=1e-4)
+
+
+def test_restored_lean(tmp_path):
+    """A lean navigator keeps no codes beside its graph, and has more candidates instead, among them
+    nearly all of the nearest.
+    """
+    navigator = shared("euclidean", projection_of("euclidean"))
+    again = restored(navigator, "euclidean", tmp_path / "x.cyb", lean=True)
+    assert again._rest is None
+    assert again.graph.at_rest
+    for _ in range(2):
+        for line in found(again, "euclidean"):
+            assert len(line) == len(set(line)) == UNREFINED * (K + extra(K))
+        assert true_recall(again, "euclidean", LIVE) > 0.97
+        again.graph.wake()
+    again.add(LATE, ROWS + MORE, prepare(VECTORS[LATE], "euclidean"), 1, 70)
+    assert again._rest is None
+    assert true_recall(again, "euclidean", np.concatenate((LIVE, LATE))) > 0.97
+
+
+def test_restored_with_rows_in_any_order(tmp_path):
+    """The nodes of a graph may be in any order: codes go to theirs, with a projection or without."""
+    for projection in (projection_of("euclidean"), None):
+        navigator = Navigator.empty(len(LIVE), ROWS, projection, D, "euclidean")
+        order = np.random.default_rng(6).permutation(LIVE)
+        navigator.add(order, ROWS, prepare(VECTORS[order], "euclidean"), 1, len(order))
+        path = tmp_path / f"{projection is None}.cyb"
+        again = restored(navigator, "euclidean", path)
+        assert again.graph.rows.tolist() == order.tolist()
+        again.graph.wake()
+        assert found(again, "euclidean") == found(navigator, "euclidean")
+        assert true_recall(again, "euclidean", LIVE) > 0.97
 
 
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
@@ -175,9 +300,10 @@ def test_restored_can_grow(case, tmp_path, threads):
     grow(navigator, metric, threads)
     rows = np.concatenate((LIVE, LATE))
     assert navigator.graph.covered == ROWS + MORE
-    assert navigator.graph.rows.tolist() == rows.tolist()
+    assert np.sort(navigator.graph.rows).tolist() == rows.tolist()
     assert true_recall(navigator, metric, rows) > 0.95
     again = restored(navigator, metric, tmp_path / "y.cyb")
+    again.graph.wake()
     assert found(again, metric) == found(navigator, metric)
 
 
@@ -335,12 +461,6 @@ def test_one_query_among_others_has_no_neighbours(case):
 # --- the candidates ------------------------------------------------------------------------------
 
 
-def extra(k, beam=None):
-    """How many candidates there are beyond k."""
-    width = max(BEAM, 2 * k) if beam is None else beam
-    return max(RANKED_EXTRA, k // 4, width // 32)
-
-
 def test_number_of_candidates(case):
     """Each query gets k candidates and a few more, none of them twice, however narrow the beam."""
     metric, projection = case
@@ -358,16 +478,33 @@ def test_candidates_are_the_best_of_the_walk_in_all_components():
     navigator = shared("euclidean", projection)
     points = projection.points(QUERIES)
     walk, _, _ = navigator.graph.search(points[:, : projection.walked], BEAM)
-    whole = projection.encode(VECTORS[:ROWS]) * projection.scale
+    whole = projection.encode(VECTORS[:ROWS]) * projection.scale.astype(float)
     alive = alive_of(navigator)
     kept = K + extra(K)
     for dead in ([], LIVE[::9]):
         alive[dead] = False
         got = found(navigator, "euclidean", alive=alive)
         for point, line, near in zip(points, walk, got, strict=True):
-            rows = line[alive[line]][: REFINED * kept]
+            rows = line[alive[line]][: max(REFINED * kept, BEAM // WIDE_SHARE)]
             distances = ((whole[rows] - point) ** 2).sum(axis=1)
             assert sorted(rows[np.argsort(distances)[:kept]].tolist()) == near
+
+
+def test_a_wide_walk_is_sorted_further(monkeypatch):
+    """Of what a wide walk finds, half is sorted by all components."""
+    monkeypatch.setattr(navigator_module, "REFINED", 1)
+    projection = projection_of("euclidean")
+    navigator = shared("euclidean", projection)
+    points, beam = projection.points(QUERIES), 900
+    walk, _, _ = navigator.graph.search(points[:, : projection.walked], beam)
+    whole = projection.encode(VECTORS[:ROWS]) * projection.scale.astype(float)
+    kept = K + extra(K, beam)
+    assert kept < beam // WIDE_SHARE
+    got = candidates(navigator, "euclidean", beam=beam)
+    for point, line, near in zip(points, walk, got, strict=True):
+        rows = line[: beam // WIDE_SHARE]
+        distances = ((whole[rows] - point) ** 2).sum(axis=1)
+        assert sorted(rows[np.argsort(distances)[:kept]].tolist()) == near
 
 
 def test_recall(case):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cyborg_embedded.projection import (
+from cyborg_embedded.components import (
     FEWEST_DIMENSIONS,
     FEWEST_ROWS,
     MORE,
@@ -113,6 +113,27 @@ def test_codes_of_vectors_beyond_the_sample():
     assert (codes[beyond] == np.where(points[beyond] > 0, 127, -127)).all()
 
 
+def test_codes_of_few_components():
+    """The codes of the leading components alone are those that all of them have there."""
+    assert np.array_equal(CHOSEN.encode(SAMPLE, 7), CHOSEN.encode(SAMPLE)[:, :7])
+
+
+def test_points_that_are_walked():
+    """The points in what is walked are the leading components of the whole ones."""
+    walked, whole = CHOSEN.points(SAMPLE[:9], walked=True), CHOSEN.points(SAMPLE[:9])
+    assert walked.shape == (9, CHOSEN.walked)
+    assert np.allclose(walked, whole[:, : CHOSEN.walked], rtol=1e-5, atol=1e-5)
+
+
+def test_lengths_of_what_is_walked():
+    """Their squares are those of the decoded points, and the codes stay as they are."""
+    codes = CHOSEN.encode(SAMPLE)
+    before = codes.copy()
+    true = (CHOSEN.decode(codes).astype(float) ** 2).sum(axis=1)
+    assert np.allclose(CHOSEN.walked_norms(codes), true, rtol=1e-5)
+    assert np.array_equal(codes, before)
+
+
 def test_decoding_gives_what_is_walked():
     """The graph's points are the first components of what the codes stand for."""
     codes = CHOSEN.encode(SAMPLE[:50])
@@ -169,7 +190,8 @@ def test_recall_of_candidates(decay):
     slack = 0.01
     assert recall(chosen, sample) >= WANTED_RECALL - slack
     if chosen.walked > STEP:
-        assert recall(chosen.first(chosen.walked - STEP), sample) < WANTED_RECALL + slack / 2
+        fewer = chosen.first(chosen.walked - STEP, chosen.dimensions)
+        assert recall(fewer, sample) < WANTED_RECALL + slack / 2
 
 
 def test_a_faster_decay_needs_no_more():
