@@ -202,10 +202,7 @@ def as_queries(vectors: object) -> tuple[Vectors, bool]:
 def check_queries(queries: Vectors, dimension: int, metric: Metric) -> None:
     """Refuse queries (m, d) that an index cannot answer. A `dimension` of 0 stands for any."""
     check_dimension(queries, dimension or queries.shape[1])
-    if (
-        len(queries) == 1
-        and TRUSTED_SQUARE < np.einsum("ij,ij->", queries, queries) < MAX_SQUARED_NORM
-    ):
+    if len(queries) == 1 and TRUSTED_SQUARE < np.vdot(queries, queries) < MAX_SQUARED_NORM:
         return  # the usual case, at a third of the price
     check_vectors(queries, metric)
 

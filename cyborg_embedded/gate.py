@@ -101,6 +101,11 @@ class Gate:
         self._held_up = 0
         self._turns = 0
 
+    @property
+    def inside(self) -> int:
+        """How many are inside."""
+        return len(self._inside)
+
     def shared(self) -> Stay:
         """Enter together with other shared holders, for the length of a with block, or until the
         stay is over.

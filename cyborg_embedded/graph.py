@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import hnswlib
 import numpy as np
 
+from cyborg_embedded.beams import Beams
 from cyborg_embedded.gate import Gate
 from cyborg_embedded.links import Links
 
@@ -69,6 +70,7 @@ class Graph:
         self._gate = Gate()
         self._waking = threading.Lock()
         self._walks = 0
+        self._beams = Beams()
         self.torn = False
         """Whether adding failed in the middle: it is neither searched nor saved then."""
         self.covered = covered
@@ -157,27 +159,39 @@ class Graph:
                 self.torn = True
                 raise
 
-    def search(self, queries: Points, beam: int) -> tuple[Rows, Points, int] | None:
-        """What a walk with a beam of this width ends with: rows and their distances in hnswlib's
-        terms, both (m, min(beam, rows)), nearest first; and how far the graph reached then.
+    def search(
+        self, queries: Points, beam: int, wanted: int | None = None
+    ) -> tuple[Rows, Points, int] | None:
+        """The nearest that a walk with a beam of this width ends with, as many as are `wanted`, all
+        if that is None: rows and their distances in hnswlib's terms, both (m, min(wanted, beam,
+        rows)), nearest first; and how far the graph reached then.
 
         None where the graph does not lead to as many rows; the caller then searches exactly. Works
-        on the calling thread alone, without the GIL.
+        on the calling thread alone, and, once awake, without the GIL.
         """
         # In this order: who adds to it has woken it before.
         covered, frontier = self.covered, self._frontier
         if frontier is not None:
             self._walks += len(queries)
             if self._walks <= len(self) // PAYS_SHARE:
-                return searched(frontier, covered, queries, beam)
+                return searched(frontier, covered, queries, beam, wanted)
         index = self.wake()
         stay = self._gate.shared()
+        beams = self._beams
         try:
             if self.torn:
                 return None
-            # hnswlib's beam is the larger of ef, which is 1 here, and the number of rows asked
-            # for: so each query has its own, and nothing is set that another thread would see.
-            labels, distances = index.knn_query(queries, min(beam, self._count), num_threads=1)
+            beam = min(beam, self._count)
+            count = beam if wanted is None else min(wanted, beam)
+            if beams.enter(index.set_ef, beam, alone=self._gate.inside == 1):
+                try:
+                    labels, distances = index.knn_query(queries, count, num_threads=1)
+                finally:
+                    beams.leave()
+            else:
+                # hnswlib's beam is the larger of what is set and the number of rows asked for.
+                labels, distances = index.knn_query(queries, beam, num_threads=1)
+                labels, distances = labels[:, :count], distances[:, :count]
         except RuntimeError:
             # It raises where it finds fewer.
             return None
@@ -216,7 +230,7 @@ class Graph:
 
 
 def searched(
-    frontier: Frontier, covered: int, queries: Points, beam: int
+    frontier: Frontier, covered: int, queries: Points, beam: int, wanted: int | None
 ) -> tuple[Rows, Points, int] | None:
     """`Graph.search`, as it lies."""
     node_rows = frontier.links.rows
@@ -225,8 +239,8 @@ def searched(
         found = frontier.search(query, min(beam, len(node_rows)))
         if found is None:
             return None
-        rows.append(node_rows[found[0]].astype(np.int64))
-        distances.append(found[1])
+        rows.append(node_rows[found[0][:wanted]].astype(np.int64))
+        distances.append(found[1][:wanted])
     return np.stack(rows), np.stack(distances), covered
 
 

@@ -176,7 +176,9 @@ class Navigator:
             width -= width // MORE_AT_REST
         width = max(width, ranked)
         while True:
-            found = self._search(points, width)
+            # All of it where rows are to be left out.
+            kept = self._kept(points, ranked, width) if deaths == self.spared else width
+            found = self.graph.search(points[:, : self.graph.dimension], width, kept)
             if found is None:
                 return None
             rows, distances, covered = found
@@ -192,7 +194,7 @@ class Navigator:
             width *= 4
             if width > len(self.graph) // 2:
                 return None
-        return self._sorted_out(points, rows, distances, ranked), covered
+        return self._sorted_out(points, rows, distances, ranked, width), covered
 
     def among(
         self, points: Floats, k: int, wanted: Alive, width: int
@@ -201,30 +203,38 @@ class Navigator:
         of this width has found as many of those as are to be ranked.
         """
         ranked = k + max(RANKED_EXTRA, k // 4)
-        found = self._search(points, max(width, ranked))
+        width = max(width, ranked)
+        found = self.graph.search(points[:, : self.graph.dimension], width)
         if found is None:
             return None
         rows, distances, covered = found
         others = left_out(rows, wanted, covered)
         rows, distances = behind(rows, distances, others)
         enough = rows.shape[1] - others.sum(axis=1) >= ranked
-        candidates = self._sorted_out(points, rows, distances, ranked)
+        candidates = self._sorted_out(points, rows, distances, ranked, width)
         return candidates, enough, min(covered, len(wanted))
 
-    def _search(self, points: Floats, width: int) -> tuple[Rows, Floats, int] | None:
-        return self.graph.search(points[:, : self.graph.dimension], width)
-
-    def _sorted_out(self, points: Floats, rows: Rows, distances: Floats, ranked: int) -> Rows:
-        """Of rows in the order of their distances those that are to be ranked."""
-        projection, rest = self.projection, self._rest
+    def _kept(self, points: Floats, ranked: int, width: int) -> int:
+        """How many of what a walk finds are looked at any further."""
+        projection = self.projection
         if projection is None or projection.walked == projection.dimensions:
-            return rows[:, :ranked]
+            return ranked
         if points.shape[1] == projection.walked:
-            return rows[:, : max(AT_HAND * ranked, rows.shape[1] // WIDE_SHARE)]
-        if rest is None or rows.shape[1] <= ranked:
-            return rows[:, : UNREFINED * ranked]
-        kept = max(REFINED * ranked, rows.shape[1] // WIDE_SHARE)
+            return max(AT_HAND * ranked, width // WIDE_SHARE)
+        if self._rest is None:
+            return UNREFINED * ranked
+        return max(REFINED * ranked, width // WIDE_SHARE)
+
+    def _sorted_out(
+        self, points: Floats, rows: Rows, distances: Floats, ranked: int, width: int
+    ) -> Rows:
+        """Of rows in the order of their distances those that are to be ranked."""
+        kept = self._kept(points, ranked, width)
         rows, distances = rows[:, :kept], distances[:, :kept]
+        projection, rest = self.projection, self._rest
+        sortable = projection is not None and points.shape[1] > projection.walked
+        if projection is None or not sortable or rest is None or rows.shape[1] <= ranked:
+            return rows
         if len(rows) > 1:
             whole = projection.rest_distances(rest.take(rows, axis=0), points)
             whole += distances

@@ -8,7 +8,7 @@ made for that: the pool and the graph serve views of several commits at once.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,11 +44,12 @@ class State:
     pool: Pool | None
     """None as long as the dimension is not set."""
     navigator: NavigatorSlot
+    root: Root = field(init=False)
+    """The root record of the commit."""
 
-    @property
-    def root(self) -> Root:
-        """The root record of the commit."""
-        return self.snapshot.root
+    def __post_init__(self) -> None:
+        # No property: every query asks for it a dozen times.
+        object.__setattr__(self, "root", self.snapshot.root)
 
     @property
     def deaths(self) -> int:

@@ -17,6 +17,7 @@ LAYERS = {
     "leaves": {
         "aead",
         "arrangement",
+        "beams",
         "checks",
         "distance",
         "durable",

@@ -216,9 +216,9 @@ def test_the_beam_at_rest(k, tmp_path, monkeypatch):
     again, widths = restored(navigator, "euclidean", tmp_path / "x.cyb"), []
     real = again.graph.search
 
-    def search(points, width):
+    def search(points, width, wanted):
         widths.append(width)
-        return real(points, width)
+        return real(points, width, wanted)
 
     monkeypatch.setattr(again.graph, "search", search)
     for beam in (None, 1, 512):
