@@ -132,6 +132,9 @@ TAKE_TERMINAL = (
 )
 
 
+INTERRUPT = "\x03"
+
+
 def at_terminal(*command, dialogue=(), **options):
     """Run a program at a terminal of its own: its exit code, and all that the terminal shows.
 
@@ -156,7 +159,8 @@ def at_terminal(*command, dialogue=(), **options):
                 assert more, f"{expected!r} was not asked, but: {shown}"
                 shown += more
             os.write(ours, typed.encode())
-        while more := read(ours):
+        last = dialogue[-1][1] if dialogue else ""
+        while more := read(ours, last if last == INTERRUPT else ""):
             shown += more
         return child.wait(timeout=30), shown.replace("\r\n", "\n")
     finally:
@@ -165,10 +169,17 @@ def at_terminal(*command, dialogue=(), **options):
         child.wait()
 
 
-def read(terminal):
-    """What a terminal shows next; nothing once the program has ended."""
+def read(terminal, again=""):
+    """What a terminal shows next; nothing once the program has ended.
+
+    `again` is typed once more while nothing is shown: a signal that comes between Python's last look
+    for one and the call that waits for input is noticed with the next one.
+    """
     deadline = time.monotonic() + 30
-    assert select.select([terminal], [], [], deadline - time.monotonic())[0], "nothing was shown"
+    while not select.select([terminal], [], [], 3 if again else 30)[0]:
+        assert again, "nothing was shown"
+        assert time.monotonic() < deadline, "nothing was shown"
+        os.write(terminal, again.encode())
     try:
         return os.read(terminal, 10_000).decode()
     except OSError:  # what Linux says when nobody has the other end open

@@ -164,7 +164,7 @@ def place(tmp_path_factory):
 @pytest.mark.parametrize("name", [*CALLS, *WITHOUT])
 def test_interrupts(place, name):
     """A few moments, spread over the whole call."""
-    interrupt_everywhere(place, name, lambda count: range(count // 8, count, count // 4))
+    interrupt_everywhere(place, name, lambda count: range(count // 8, count, count // 2))
 
 
 @pytest.mark.slow

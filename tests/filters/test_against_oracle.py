@@ -399,28 +399,28 @@ LONG = {**COMMON, "print_blob": True}
 
 
 @given(scenes(10))
-@settings(max_examples=25, **SHORT)
+@settings(max_examples=12, **SHORT)
 def test_any_filter(scene):
     """Any filter finds what the oracle finds, before and after saving, and reopened."""
     check_any_filter(scene)
 
 
 @given(pools)
-@settings(max_examples=25, **SHORT)
+@settings(max_examples=12, **SHORT)
 def test_any_values(pool):
     """Each operator finds, with any values, what the oracle finds."""
     check_any_values(pool)
 
 
 @given(histories())
-@settings(max_examples=25, **SHORT)
+@settings(max_examples=12, **SHORT)
 def test_any_history(history):
     """So do filters after changes: of metadata alone, of vectors, deletions, saving, reopening."""
     check_any_history(history)
 
 
 @given(scenes(4), paths_or_none, st.booleans(), sizes)
-@settings(max_examples=25, **SHORT)
+@settings(max_examples=12, **SHORT)
 def test_any_order(scene, order_by, ascending, size):
     """`query_metadata` sorts as the oracle does, and its pages do not overlap."""
     check_any_order(scene, order_by, ascending, size)

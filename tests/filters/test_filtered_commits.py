@@ -208,7 +208,13 @@ DROPPED = {
 }
 
 
-@pytest.mark.parametrize("what", DROPPED)
+LONG = ("graph", "the end of the columns", "sound columns")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(what, marks=pytest.mark.slow) if what in LONG else what for what in DROPPED],
+)
 def test_what_is_derived_may_go(client, walked, what):
     """Without what is derived, or with damaged pages of it, the answers stay the same: of the handle
     that has it in memory, and of one that is opened then. `optimize` makes it again.

@@ -19,7 +19,7 @@ COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "databas
 
 def test_any_history(process):
     """Any short history of an index leaves it in agreement with its model at every step."""
-    profile = settings(max_examples=20, stateful_step_count=30, derandomize=True, **COMMON)
+    profile = settings(max_examples=12, stateful_step_count=30, derandomize=True, **COMMON)
     run_state_machine_as_test(partial(IndexMachine, process), settings=profile)
 
 
