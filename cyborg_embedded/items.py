@@ -14,6 +14,7 @@ length tells at most its order of magnitude and a few bits.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import struct
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from cyborg_embedded.model import MAX_CONTENTS_BYTES, MAX_METADATA_BYTES, PageKi
 from cyborg_embedded.padding import pad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cyborg_embedded.pages import ReadView, WriteView
 
@@ -80,20 +81,25 @@ class PageBuilder:
         self._parts.append(record)
         self._lengths.append(len(record))
 
-    def add(self, view: WriteView, row: int, payload: Payload) -> None:
-        """Add the record of a row; what is long is sealed on its own here."""
-        metadata, contents = payload.metadata, payload.contents
-        flags = 0 if contents is None else HAS_TEXT if payload.is_text else HAS_BYTES
-        contents = contents or b""
-        lengths = (len(metadata), len(contents))
-        if len(metadata) > INLINE_BYTES:
-            flags |= METADATA_APART
-            metadata = view.seal_bound(PageKind.METADATA, row, pad(metadata))
-        if len(contents) > INLINE_BYTES:
-            flags |= CONTENTS_APART
-            contents = view.seal_bound(PageKind.CONTENTS, row, pad(contents))
-        self._parts += (FIXED.pack(flags, *lengths), metadata, contents)
-        self._lengths.append(FIXED.size + len(metadata) + len(contents))
+    def add(self, view: WriteView, first: int, payloads: Iterable[Payload]) -> None:
+        """Add the records of rows from `first` on; what is long is sealed on its own here."""
+        parts, record_lengths, pack = self._parts, self._lengths, FIXED.pack
+        for row, payload in enumerate(payloads, first):
+            metadata, contents = payload.metadata, payload.contents
+            flags = 0
+            if contents is None:
+                contents = b""
+            else:
+                flags = HAS_TEXT if payload.is_text else HAS_BYTES
+            metadata_length, contents_length = len(metadata), len(contents)
+            if metadata_length > INLINE_BYTES:
+                flags |= METADATA_APART
+                metadata = view.seal_bound(PageKind.METADATA, row, pad(metadata))
+            if contents_length > INLINE_BYTES:
+                flags |= CONTENTS_APART
+                contents = view.seal_bound(PageKind.CONTENTS, row, pad(contents))
+            parts += (pack(flags, metadata_length, contents_length), metadata, contents)
+            record_lengths.append(FIXED.size + len(metadata) + len(contents))
 
     def plaintext(self) -> bytes:
         """The plaintext of the page."""
@@ -120,12 +126,12 @@ def write_items(view: WriteView, rows: int, payloads: Mapping[int, Payload]) -> 
                 row = first + slot
                 if row in payloads:
                     drop_overflow(view, row, old.record(slot))
-                    builder.add(view, row, payloads[row])
+                    builder.add(view, row, [payloads[row]])
                 else:
                     builder.keep(old.record(slot))
-        for row in members:
-            if row >= rows:
-                builder.add(view, row, payloads[row])
+        new = members[bisect.bisect_left(members, rows) :]
+        if new:
+            builder.add(view, new[0], map(payloads.__getitem__, new))
         view.seal(PageKind.ITEMS, page, builder.plaintext())
 
 
@@ -148,7 +154,7 @@ def append_copied(
                 page = open_page(number)
                 record = page.record(slot)
                 if record[0] & (METADATA_APART | CONTENTS_APART):
-                    builder.add(view, place, page.payload(source, slot))
+                    builder.add(view, place, [page.payload(source, slot)])
                 else:
                     builder.keep(record)
             plaintext = builder.plaintext()

@@ -27,6 +27,14 @@ metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 def encode_payloads(metadata: list[Any], contents: list[Any]) -> list[Payload]:
     """Metadata and contents of items, encoded."""
     encoded_metadata = encode_metadata(metadata)
+    try:
+        # As in `encode_ids`.
+        texts = [str.encode(given) for given in contents]
+    except (TypeError, UnicodeEncodeError):
+        texts = []
+    if texts and max(map(len, texts)) <= MAX_CONTENTS_BYTES:
+        pairs = zip(encoded_metadata, texts, strict=True)
+        return [Payload(metadata, text, is_text=True) for metadata, text in pairs]
     payloads = []
     for position, given in enumerate(contents):
         is_text = isinstance(given, str)

@@ -52,7 +52,7 @@ def page_of(payloads, view=None, number=0):
     """The plaintext of a page with these payloads."""
     builder, view = PageBuilder(), view or Recorder()
     for slot, payload in enumerate(payloads):
-        builder.add(view, number * ROWS_PER_PAGE + slot, payload)
+        builder.add(view, number * ROWS_PER_PAGE + slot, [payload])
     return builder.plaintext()
 
 
