@@ -150,8 +150,11 @@ class ClientBase:
 def while_replaced(call: Callable[[], T]) -> T:
     """Call something; again, where the file that it has opened has been replaced meanwhile."""
     for _ in range(TRIES - 1):
-        with contextlib.suppress(ClosedError):
+        # No with block: an interrupt in the end of one would lose what has been opened.
+        try:
             return call()
+        except ClosedError:
+            continue
     return call()
 
 
