@@ -17,8 +17,6 @@ Distances are |q - p|² = |q|² + |p|² - 2⟨q, p⟩, with p as the codes have 
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,13 +55,9 @@ class Frontier:
 
     def fill(self, points: Floats) -> None:
         """Write the points of all nodes (n, w)."""
-
-        def write(first: int) -> None:
+        for first in range(0, len(points), NODES_AT_ONCE):
             nodes = slice(first, first + NODES_AT_ONCE)
             np.multiply(self.codes[nodes], self.scale, out=points[nodes], dtype=np.float32)
-
-        with ThreadPoolExecutor(os.cpu_count()) as workers:
-            list(workers.map(write, range(0, len(points), NODES_AT_ONCE)))
 
     def search(self, point: Floats, beam: int) -> tuple[Nodes, Floats] | None:
         """The nodes that a walk to a point (w,) with a beam of this width ends with, and their

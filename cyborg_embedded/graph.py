@@ -10,9 +10,7 @@ A saved graph is not handed to hnswlib before that pays: see frontier.py.
 
 from __future__ import annotations
 
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 import hnswlib
@@ -255,13 +253,10 @@ def loaded(
     level0 = np.ascontiguousarray(links.level0).view(np.uint8)
     labels = links.rows.astype(np.uint64).view(np.uint8).reshape(n, 8)
 
-    def copy(first: int) -> None:
+    for first in range(0, n, NODES_AT_ONCE):
         nodes = slice(first, first + NODES_AT_ONCE)
         table[nodes, :links_bytes] = level0[nodes]
         table[nodes, links_bytes + point_bytes :] = labels[nodes]
-
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
-        list(workers.map(copy, range(0, n, NODES_AT_ONCE)))
     fill(table[:, links_bytes : links_bytes + point_bytes].view(np.float32))
     state = {
         "ser_version": 1,
