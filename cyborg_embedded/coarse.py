@@ -155,20 +155,13 @@ def load(view: ReadView, state: State, tags: bytes) -> Coarse | None:
         def take(start: int, part: Codes) -> None:
             stop = start + len(part)
             first[start:stop], second[start:stop] = part[:, :split], part[:, split:walked]
-            norms[start:stop] = squared_norms_of(part, projection)
+            norms[start:stop] = projection.norms(part)
 
         stream_codes(view, projection.dimensions, record.rows, take)
     except IntegrityError:
         # A damaged graph counts as none; see `NavigatorSlot`.
         return None
     return Coarse(projection, first, second, norms, state.deaths, tags)
-
-
-def squared_norms_of(codes: Codes, projection: Projection) -> Floats:
-    """Σ x² of what codes (n, all components) stand for, (n,)."""
-    squares = np.multiply(codes, codes, dtype=np.int16)
-    norms: Floats = np.einsum("ij,j->i", squares, projection.scale**2)
-    return norms
 
 
 def extended(known: Coarse, view: ReadView, state: State) -> Coarse:
@@ -185,5 +178,5 @@ def extended(known: Coarse, view: ReadView, state: State) -> Coarse:
         part = projection.encode(prepare(vectors, state.root.metric, vectors))
         pool.wipe(vectors)
         first[start:stop], second[start:stop] = part[:, :split], part[:, split:walked]
-        norms[start:stop] = squared_norms_of(part, projection)
+        norms[start:stop] = projection.norms(part)
     return Coarse(projection, first, second, norms, known.deaths, known.tags)

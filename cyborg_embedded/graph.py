@@ -126,15 +126,13 @@ class Graph:
 
     def wake(self) -> hnswlib.Index:
         """Hand it to hnswlib, unless it is there."""
-        index, frontier = self._index, self._frontier
-        if index is None or frontier is not None:
+        if self._frontier is not None:
             with self._waking:
                 frontier = self._frontier
                 if frontier is not None:
                     self._index = loaded(frontier.links, self.dimension, self._space, frontier.fill)
                     self._frontier = None
-                index = self._index
-        return index
+        return self._index
 
     def add(self, rows: Rows, covered: int, points: Points, threads: int) -> None:
         """Add rows that it does not have, and their points (n, dimension).

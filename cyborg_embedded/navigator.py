@@ -284,7 +284,7 @@ def resting(
             rest[first : first + len(part)] = part[:, walked:]
         for start in range(0, len(nodes), NORMED_AT_ONCE):
             some = slice(start, start + NORMED_AT_ONCE)
-            norms[nodes[some]] = projection.walked_norms(inside[some])
+            norms[nodes[some]] = projection.norms(inside[some, :walked])
 
     stream_codes(view, projection.dimensions, saved.covered, take)
     frontier = Frontier(saved.links, codes, norms, projection.scale[:walked])

@@ -71,11 +71,12 @@ class Projection:
         )
         return points
 
-    def walked_norms(self, codes: Codes) -> Floats:
-        """Squared lengths (n,) of what `decode` gives, in less time."""
-        squares = codes[:, : self.walked].astype(np.float32)
+    def norms(self, codes: Codes) -> Floats:
+        """Squared lengths (n,) of what codes (n, c) of leading components stand for."""
+        squares = codes.astype(np.float32)
         np.square(squares, out=squares)
-        norms: Floats = squares @ self.scale[: self.walked] ** 2
+        # Not a product of matrices: that of a row would depend on how many others there are.
+        norms: Floats = np.einsum("ij,j->i", squares, self.scale[: codes.shape[1]] ** 2)
         return norms
 
     def rest_distances(self, rest: Codes, points: Floats) -> Floats:

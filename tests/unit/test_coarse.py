@@ -5,7 +5,7 @@ import pytest
 from support import KEY
 
 from cyborg_embedded import coarse as module
-from cyborg_embedded.coarse import Coarse, squared_norms_of
+from cyborg_embedded.coarse import Coarse
 from cyborg_embedded.components import choose_projection
 from cyborg_embedded.model import PageKind
 
@@ -24,7 +24,7 @@ def drawn(count):
 VECTORS, QUERIES = drawn(ROWS), drawn(30)
 PROJECTION = choose_projection(VECTORS, 32)
 ENCODED = PROJECTION.encode(VECTORS)
-NORMS = squared_norms_of(ENCODED, PROJECTION)
+NORMS = PROJECTION.norms(ENCODED)
 CODES = Coarse(PROJECTION, ENCODED[:, :16], ENCODED[:, 16:32], NORMS, 0, b"")
 
 
@@ -82,7 +82,7 @@ def test_in_parts(monkeypatch):
 def test_equal_rows():
     """Of rows that are all the same as many are found as are asked for."""
     codes = np.repeat(ENCODED[:1], 500, axis=0)
-    norms = squared_norms_of(codes, PROJECTION)
+    norms = PROJECTION.norms(codes)
     same = Coarse(PROJECTION, codes[:, :16], codes[:, 16:32], norms, 0, b"")
     for m in (1, 2):
         found = same.nearest(PROJECTION.points(QUERIES[:m]), np.arange(500), 17)
@@ -94,7 +94,7 @@ def test_norms():
     scale = PROJECTION.scale.astype(float)
     assert np.allclose(NORMS, ((ENCODED * scale) ** 2).sum(axis=1), rtol=1e-5)
     lowest = np.full((3, PROJECTION.dimensions), -127, np.int8)
-    assert np.allclose(squared_norms_of(lowest, PROJECTION), (127.0**2 * scale**2).sum(), rtol=1e-5)
+    assert np.allclose(PROJECTION.norms(lowest), (127.0**2 * scale**2).sum(), rtol=1e-5)
 
 
 # --- of a handle ----------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_codes_grow(coded):
         assert len(after.norms) == stop
         assert np.array_equal(after.first[: len(before.first)], before.first)
     assert len(before.norms) == STORED
-    wanted = squared_norms_of(after.projection.encode(VECTORS[-9:]), after.projection)
+    wanted = after.projection.norms(after.projection.encode(VECTORS[-9:]))
     assert np.array_equal(after.norms[-9:], wanted)
 
 
