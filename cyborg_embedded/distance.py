@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-__all__ = ["candidates", "exact", "prepare", "squared_norms", "unit_rows"]
+__all__ = ["candidates", "dots", "exact", "prepare", "squared_norms", "unit_rows"]
 
 UNIT_ROUNDOFF = 2.0**-24
 SMALLEST_NORMAL = 2.0**-126
@@ -43,13 +43,18 @@ TRUSTED_SQUARE = np.float32(2.0**-90)
 """From this squared norm on, squares that float32 loses (below 2^-126) do not matter."""
 
 
+def dots(rows: Floats, others: Floats) -> Floats:
+    """Σ x y (...) of rows x (..., d) and rows y that are broadcast to them."""
+    if VECDOT is not None and rows.shape[-1] <= MOST_ALONE:
+        sums: Floats = VECDOT(rows, others)
+        return sums
+    summed: Floats = np.einsum("...j,...j->...", rows, others)
+    return summed
+
+
 def squared_norms(rows: Floats) -> Floats:
     """Σ x² of each row of (n, d), (n,)."""
-    if VECDOT is not None and rows.shape[1] <= MOST_ALONE:
-        squares: Floats = VECDOT(rows, rows)
-        return squares
-    norms: Floats = np.einsum("ij,ij->i", rows, rows)
-    return norms
+    return dots(rows, rows)
 
 
 def unit_rows(rows: Floats, out: Floats | None = None) -> Floats:
@@ -86,7 +91,7 @@ def exact(queries: Floats, rows: Floats, metric: Metric, *, overwrite: bool = Fa
     """
     d, shape = rows.shape[-1], rows.shape[:-1]
     if metric == "inner_product":
-        distances: Floats = np.einsum("...j,...j->...", rows, queries)
+        distances = dots(rows, queries)
         return np.negative(distances, out=distances)
     place = rows if overwrite else None
     if metric == "cosine":

@@ -17,6 +17,7 @@ Distances are |q - p|² = |q|² + |p|² - 2⟨q, p⟩, with p as the codes have 
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,20 @@ MOST_SEEDS = 512
 """Nodes of upper layers to begin with, at most."""
 
 
+class Scratch:
+    """What one walk at a time writes to. A walk that had to ask the system for it would take a
+    sixth longer.
+    """
+
+    __slots__ = ("met", "points", "turns", "turns_of")
+
+    def __init__(self, nodes: int, most: int, width: int) -> None:
+        self.met = np.empty(nodes, np.bool_)
+        self.turns_of = np.empty(nodes, np.int16)
+        self.turns = np.arange(most, dtype=np.int16)
+        self.points = np.empty((most, width), np.float32)
+
+
 class Frontier:
     """A graph over the points `scale` (w,) times `codes` (n, w), of which `norms` (n,) are the
     squared lengths. Threads may share it.
@@ -50,8 +65,12 @@ class Frontier:
         self.links, self.codes, self.scale = links, codes, scale
         self._norms = norms
         self._level0 = links.level0
-        self._places = np.arange(links.level0.shape[1] - 1)
-        self._seeds = seeds_of(links.levels)
+        # Unused places of a list hold a 0: every walk begins at node 0 too, so that it is met.
+        seeds = seeds_of(links.levels)
+        self._seeds = seeds if seeds[0] == 0 else np.concatenate(([0], seeds))
+        self._seed_points = codes.take(self._seeds, axis=0).astype(np.float32)
+        self._seed_norms = norms.take(self._seeds)
+        self._free: deque[Scratch] = deque()
 
     def fill(self, points: Floats) -> None:
         """Write the points of all nodes (n, w)."""
@@ -63,15 +82,35 @@ class Frontier:
         """The nodes that a walk to a point (w,) with a beam of this width ends with, and their
         squared distances, nearest first; None where there are fewer.
         """
-        weights = point * (np.float32(-2) * self.scale)
-        met = np.zeros(len(self.codes), np.bool_)
-        order = np.empty(len(self.codes), np.int32)
-        nodes, distances = self._seeds, self._measured(self._seeds, weights)
+        try:
+            scratch = self._free.pop()
+        except IndexError:
+            scratch = Scratch(len(self.codes), EXPANDED * self._level0.shape[1], len(self.scale))
+        nodes, distances = self._walked(scratch, point * (np.float32(-2) * self.scale), beam)
+        self._free.append(scratch)
+        if len(nodes) < beam:
+            return None
+        nearest = distances.argsort()[:beam]
+        distances = distances[nearest]
+        distances += point.dot(point)
+        return nodes[nearest], distances
+
+    def _walked(self, scratch: Scratch, weights: Floats, beam: int) -> tuple[Nodes, Floats]:
+        """At least as many nodes as the beam is wide, if there are, in no order; and their
+        distances, less what is the same for all of them.
+        """
+        met = scratch.met
+        met.fill(False)  # noqa: FBT003 - numpy's own
+        nodes, distances = self._seeds, self._seed_points @ weights
+        distances += self._seed_norms
         if len(nodes) > BEGUN_WITH:
-            nearest = distances.argpartition(BEGUN_WITH)[:BEGUN_WITH]
+            ranks = distances.copy()
+            ranks[0] = -np.inf
+            nearest = ranks.argpartition(BEGUN_WITH)[:BEGUN_WITH]
             nodes, distances = nodes[nearest], distances[nearest]
         met[nodes] = True
         waiting, waited = nodes, distances
+        farthest = np.float32(np.inf)
         while len(waiting):
             expanded = waiting
             if len(waiting) > EXPANDED:
@@ -80,43 +119,38 @@ class Frontier:
                 waiting, waited = waiting[split], waited[split]
             else:
                 waiting, waited = waiting[:0], waited[:0]
-            fresh = self._unmet(expanded, met, order)
+            fresh = self._unmet(scratch, expanded)
             if not len(fresh):
                 continue
-            away = self._measured(fresh, weights)
+            points = scratch.points[: len(fresh)]
+            np.copyto(points, self.codes.take(fresh, axis=0))
+            away = points @ weights
+            away += self._norms.take(fresh)
+            near = away <= farthest
+            fresh, away = fresh.compress(near), away.compress(near)
             nodes, distances = np.concatenate((nodes, fresh)), np.concatenate((distances, away))
             waiting, waited = np.concatenate((waiting, fresh)), np.concatenate((waited, away))
             if len(nodes) > beam:
-                nearest = distances.argpartition(beam - 1)[:beam]
-                nodes, distances = nodes[nearest], distances[nearest]
-                near = waited <= distances.max()
-                waiting, waited = waiting[near], waited[near]
-        if len(nodes) < beam:
-            return None
-        nearest = distances.argsort()[:beam]
-        distances = distances[nearest]
-        distances += point.dot(point)
-        return nodes[nearest], distances
+                # Values are parted faster than places. Of equal ones some too many may be kept.
+                farthest = np.partition(distances, beam - 1)[beam - 1]
+                near = distances <= farthest
+                nodes, distances = nodes.compress(near), distances.compress(near)
+                near = waited <= farthest
+                waiting, waited = waiting.compress(near), waited.compress(near)
+        return nodes, distances
 
-    def _measured(self, nodes: Nodes, weights: Floats) -> Floats:
-        """Distances of nodes, less what is the same for all of them."""
-        distances: Floats = self.codes.take(nodes, axis=0).astype(np.float32) @ weights
-        distances += self._norms.take(nodes)
-        return distances
-
-    def _unmet(
-        self, expanded: Nodes, met: NDArray[np.bool_], order: NDArray[np.int32]
-    ) -> NDArray[np.int64]:
+    def _unmet(self, scratch: Scratch, expanded: Nodes) -> Nodes:
         """The neighbours of nodes that have not been met so far, each once. Now they have."""
+        met, turns_of = scratch.met, scratch.turns_of
         lists = self._level0.take(expanded, axis=0)
-        found = lists[:, 1:][self._places < lists[:, :1]].astype(np.int64)
-        found = found[~met.take(found)]
+        lists[:, 0] = 0  # not links: how many of them there are
+        links = lists.reshape(-1)
+        found = links.compress(~met.take(links)).astype(np.int64)
         met[found] = True
         # Of those that are there twice the last one stays.
-        turns = np.arange(len(found), dtype=np.int32)
-        order[found] = turns
-        fresh: Nodes = found[order.take(found) == turns]
-        return fresh
+        turns = scratch.turns[: len(found)]
+        turns_of[found] = turns
+        return found.compress(turns_of.take(found) == turns)
 
 
 def seeds_of(levels: NDArray[np.uint8]) -> Nodes:

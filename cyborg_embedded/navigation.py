@@ -143,7 +143,11 @@ def save_codes(
 def stream_codes(
     view: ReadView, dimensions: int, rows: int, consume: Callable[[int, Codes], None]
 ) -> None:
-    """Open the codes of the first `rows` rows; `consume` as in `stream_pages`, with row numbers."""
+    """Open the codes of the first `rows` rows; `consume` as in `stream_pages`, with row numbers.
+
+    All on this thread: there is so little to do with codes that another one would not save the
+    time in which the two wait for each other.
+    """
     per_page = rows_per_page(view.page_size, dimensions)
 
     def span(page: int) -> slice:
@@ -153,4 +157,5 @@ def stream_codes(
         first = page * per_page
         consume(first, codes.reshape(-1, dimensions)[: rows - first])
 
-    stream_pages(view, PageKind.NAVIGATION, -(-rows // per_page), 1, span, np.int8, take)
+    pages = -(-rows // per_page)
+    stream_pages(view, PageKind.NAVIGATION, pages, 1, span, np.int8, take, consumers=0)

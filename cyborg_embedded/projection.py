@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.distance import dots, squared_norms
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -76,8 +78,7 @@ class Projection:
         squares = codes.astype(np.float32)
         np.square(squares, out=squares)
         # Not a product of matrices: that of a row would depend on how many others there are.
-        norms: Floats = np.einsum("ij,j->i", squares, self.scale[: codes.shape[1]] ** 2)
-        return norms
+        return dots(squares, self.scale[: codes.shape[1]] ** 2)
 
     def rest_distances(self, rest: Codes, points: Floats) -> Floats:
         """Squared distances (n, c) in the components that are not walked, between points (n, m)
@@ -87,8 +88,7 @@ class Projection:
         differences = np.multiply(rest, self.scale[self.walked :], dtype=np.float32)
         differences -= points[:, None, self.walked :]
         flat = differences.reshape(n * c, r)
-        distances: Floats = np.einsum("ij,ij->i", flat, flat).reshape(n, c)
-        return distances
+        return squared_norms(flat).reshape(n, c)
 
     def first(self, walked: int, stored: int) -> Projection:
         """The projection that has so many of the components, and walks so many of those."""

@@ -20,8 +20,8 @@ __all__ = ["stream_pages"]
 
 STREAM_BYTES = 1 << 19
 """Plaintext that a thread holds at once: what stays in its core's cache."""
-BLOCKS = 3
-"""One being filled, the others being consumed."""
+CONSUMERS = 2
+"""Threads that consume, each with a block of its own, while another one is being filled."""
 
 
 def stream_pages(
@@ -32,19 +32,27 @@ def stream_pages(
     span: Callable[[int], slice],
     dtype: DTypeLike,
     consume: Callable[[int, NDArray[Any]], None],
+    consumers: int = CONSUMERS,
 ) -> None:
     """Open the first `pages` pages of a kind.
 
     Pages belong together in units of `unit`; `span` gives the elements of `dtype` that the
     plaintext of page i is, counted from page 0. `consume` gets the number of a first page and the
-    elements from there on, in any order, on other threads, in memory that is used again when it
-    returns. Raises `IntegrityError`.
+    elements from there on, in memory that is used again when it returns: in any order on so many
+    other threads, or in theirs on this one, where that is 0. Raises `IntegrityError`.
     """
     size = span(unit - 1).stop * np.dtype(dtype).itemsize
     step = unit * max(1, STREAM_BYTES // size)
     free: SimpleQueue[NDArray[Any]] = SimpleQueue()
-    for _ in range(BLOCKS):
+    for _ in range(consumers + 1):
         free.put(np.empty(span(step - 1).stop, dtype))
+
+    def opened(first: int) -> tuple[int, int, NDArray[Any]]:
+        numbers = list(range(first, min(first + step, pages)))
+        block = free.get()
+        places = [block[span(place)] for place in range(len(numbers))]
+        view.open_each_into(kind, numbers, places)
+        return first, len(numbers), block
 
     def work(first: int, count: int, block: NDArray[Any]) -> None:
         try:
@@ -52,15 +60,13 @@ def stream_pages(
         finally:
             free.put(block)
 
+    if not consumers:
+        for first in range(0, pages, step):
+            work(*opened(first))
+        return
     # One thread opens, since each page is a short call that lets go of the GIL: several of them
     # would mostly wait for each other. What is done with a block is a few long calls.
-    with ThreadPoolExecutor(BLOCKS - 1) as pool:
-        pending = []
-        for first in range(0, pages, step):
-            numbers = list(range(first, min(first + step, pages)))
-            block = free.get()
-            places = [block[span(place)] for place in range(len(numbers))]
-            view.open_each_into(kind, numbers, places)
-            pending.append(pool.submit(work, first, len(numbers), block))
+    with ThreadPoolExecutor(consumers) as pool:
+        pending = [pool.submit(work, *opened(first)) for first in range(0, pages, step)]
         for job in pending:
             job.result()

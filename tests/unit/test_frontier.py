@@ -1,6 +1,5 @@
 """Walking a saved graph as it lies: what it finds, and that it changes nothing."""
 
-import dataclasses
 import threading
 
 import numpy as np
@@ -199,11 +198,14 @@ def test_many_equal_codes():
 
 
 def test_links_to_nowhere():
-    """Without links there are the nodes that a walk begins with, and None where more are wanted."""
+    """Without links there are the nodes that a walk begins with, of which node 0 is always one, and
+    None where more are wanted.
+    """
     frontier = frontier_over(linked([[]] * 40))
     for query in QUERIES[:5]:
         nodes, distances = frontier.search(query, BEGUN_WITH)
-        assert sorted(nodes) == sorted(distances_to(query, np.arange(40)).argsort()[:BEGUN_WITH])
+        others = 1 + distances_to(query, np.arange(1, 40)).argsort()
+        assert sorted(nodes.tolist()) == [0, *sorted(others[: BEGUN_WITH - 1].tolist())]
         assert np.allclose(distances, distances_to(query, nodes), rtol=1e-4, atol=1e-4)
         assert frontier.search(query, 1)[0].tolist() == nodes[:1].tolist()
         assert frontier.search(query, BEGUN_WITH + 1) is None
@@ -265,14 +267,28 @@ def test_links_that_come_twice():
 
 
 def test_unused_places_are_no_links():
-    """What stands behind the links of a list is no link."""
-    levels = [1] + [0] * (MOST_SEEDS + 8)
-    links = linked([[1], [0]] + [[]] * (MOST_SEEDS + 7), levels)
-    level0 = links.level0.copy()
-    level0[:, 2:] = 5
-    frontier = frontier_over(dataclasses.replace(links, level0=level0))
-    assert sorted(frontier.search(QUERIES[0], 2)[0].tolist()) == [0, 1]
-    assert frontier.search(QUERIES[0], 3) is None
+    """They hold zeros: node 0 is there once, and where it is not linked to, nearer ones come first."""
+    count = MOST_SEEDS + 9
+    levels = [0, 1] + [0] * (count - 2)
+    links = linked([[2], [2, 3], [1]] + [[]] * (count - 3), levels)
+    frontier = frontier_over(links)
+    assert sorted(frontier.search(QUERIES[0], 4)[0].tolist()) == [0, 1, 2, 3]
+    assert frontier.search(QUERIES[0], 5) is None
+    far = CODES.copy()
+    far[0] = 127
+    for beam in (1, 2, 3):
+        assert 0 not in frontier_over(links, far).search(QUERIES[0], beam)[0]
+
+
+def test_node_0_is_found():
+    """Like any other, wherever walks begin."""
+    codes, query = CODES.copy(), QUERIES[0]
+    codes[0] = np.clip(np.rint(query / SCALE), -127, 127)
+    frontier = frontier_over(graph_over(ROWS, codes).links()[0], codes)
+    nodes, distances = frontier.search(query, 10)
+    assert nodes[0] == 0
+    assert 0 not in nodes[1:]
+    assert (np.diff(distances) >= 0).all()
 
 
 # --- where it begins -------------------------------------------------------------------------
