@@ -2,8 +2,8 @@
 
 What the points are (vectors, or their projections) is not known here.
 
-hnswlib takes and gives its state as numpy arrays, so nothing passes through a file. What it is
-given was authenticated and checked before (links.py).
+hnswlib takes and gives its state as numpy arrays (graphstate.py), so nothing passes through a
+file. What it is given was authenticated and checked before (links.py).
 
 A saved graph is not handed to hnswlib before that pays: see frontier.py.
 """
@@ -11,14 +11,14 @@ A saved graph is not handed to hnswlib before that pays: see frontier.py.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import hnswlib
 import numpy as np
 
 from cyborg_embedded.beams import Beams
 from cyborg_embedded.gate import Gate
-from cyborg_embedded.links import Links
+from cyborg_embedded.graphstate import links_of, padded, state_of, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,19 +26,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.frontier import Frontier
+    from cyborg_embedded.graphstate import Space
+    from cyborg_embedded.links import Links
 
     Rows = NDArray[np.int64]
     Points = NDArray[np.float32]
-    Space = Literal["l2", "ip"]
 
 __all__ = ["Graph"]
 
 M = 16
 EF_CONSTRUCTION = 200
-COUNT_BITS = np.uint32(0xFFFF)
-"""hnswlib keeps its mark of a deleted node in the high half of a level-0 count."""
-NO_LABEL = np.uint64(2**64 - 1)
-NODES_AT_ONCE = 4096
 PAYS_SHARE = 192
 """A walk at rest takes longer than hnswlib's by as much as handing so many nodes to it takes."""
 
@@ -63,6 +60,7 @@ class Graph:
         self._space: Space = space
         self.dimension = dimension
         """Of its points."""
+        self._padded = width_of(dimension) != dimension
         self._rows = [rows]
         self._count = len(rows)
         self._gate = Gate()
@@ -95,7 +93,7 @@ class Graph:
     @classmethod
     def empty(cls, room: int, dimension: int, space: Space) -> Graph:
         """A graph without rows, with room for some."""
-        index = hnswlib.Index(space, dimension)
+        index = hnswlib.Index(space, width_of(dimension))
         index.init_index(max_elements=max(1, room), M=M, ef_construction=EF_CONSTRUCTION)
         index.set_ef(1)
         return cls(index, space, dimension, np.empty(0, np.int64), 0)
@@ -116,7 +114,7 @@ class Graph:
         fill: Callable[[Points], object],
     ) -> Graph:
         """The graph of checked `links`; `fill` writes the points of its nodes (n, dimension)."""
-        index = loaded(links, dimension, space, fill)
+        index = hnswlib.Index(params=state_of(links, dimension, space, fill))
         return cls(index, space, dimension, links.rows.astype(np.int64), covered)
 
     def expect(self, walks: int) -> None:
@@ -130,7 +128,8 @@ class Graph:
             with self._waking:
                 frontier = self._frontier
                 if frontier is not None:
-                    self._index = loaded(frontier.links, self.dimension, self._space, frontier.fill)
+                    state = state_of(frontier.links, self.dimension, self._space, frontier.fill)
+                    self._index = hnswlib.Index(params=state)
                     self._frontier = None
         return self._index
 
@@ -147,7 +146,7 @@ class Graph:
                 index.resize_index(wanted + wanted // 4)
             try:
                 if len(rows):
-                    index.add_items(points, rows, num_threads=threads)
+                    index.add_items(padded(points), rows, num_threads=threads)
                     self._rows.append(rows)
                 self._count, self.covered = wanted, covered
             except BaseException:
@@ -172,6 +171,8 @@ class Graph:
             if self._walks <= len(self) // PAYS_SHARE:
                 return searched(frontier, covered, queries, beam, wanted)
         index = self.wake()
+        if self._padded:
+            queries = padded(queries)
         stay = self._gate.shared()
         beams = self._beams
         try:
@@ -205,24 +206,7 @@ class Graph:
         with self._gate.shared():
             state = index.__getstate__()[0]
             n, covered = self._count, self.covered
-        m = int(state["M"])
-        size, label_at = int(state["size_data_per_element"]), int(state["label_offset"])
-        table = state["data_level0"].view(np.uint8).reshape(-1, size)[:n]
-        rows = np.ascontiguousarray(table[:, label_at:]).view(np.uint64).ravel()
-        level0 = np.ascontiguousarray(table[:, : 4 * (1 + 2 * m)]).view(np.uint32)
-        levels = state["element_levels"][:n]
-        upper = state["link_lists"].view(np.uint32).reshape(-1, 1 + m)[: int(levels.sum())]
-        links = Links(
-            m,
-            int(state["ef_construction"]),
-            int(state["max_level"]),
-            int(state["enterpoint_node"]),
-            rows.astype(np.uint32),
-            levels.astype(np.uint8),
-            tidied(level0),
-            tidied(upper),
-        )
-        return links, covered
+        return links_of(state, n), covered
 
 
 def searched(
@@ -238,63 +222,3 @@ def searched(
         rows.append(node_rows[found[0][:wanted]].astype(np.int64))
         distances.append(found[1][:wanted])
     return np.stack(rows), np.stack(distances), covered
-
-
-def loaded(
-    links: Links, dimension: int, space: Space, fill: Callable[[Points], object]
-) -> hnswlib.Index:
-    """The graph of checked `links` in hnswlib; `fill` writes the points of its nodes."""
-    n, m = len(links.rows), links.m
-    links_bytes, point_bytes = 4 * (1 + 2 * m), 4 * dimension
-    size = links_bytes + point_bytes + 8
-    table = np.empty((n, size), np.uint8)
-    level0 = np.ascontiguousarray(links.level0).view(np.uint8)
-    labels = links.rows.astype(np.uint64).view(np.uint8).reshape(n, 8)
-
-    for first in range(0, n, NODES_AT_ONCE):
-        nodes = slice(first, first + NODES_AT_ONCE)
-        table[nodes, :links_bytes] = level0[nodes]
-        table[nodes, links_bytes + point_bytes :] = labels[nodes]
-    fill(table[:, links_bytes : links_bytes + point_bytes].view(np.float32))
-    state = {
-        "ser_version": 1,
-        "space": space,
-        "dim": dimension,
-        "index_inited": True,
-        "ep_added": True,
-        "normalize": False,
-        "num_threads": 1,
-        "seed": n,
-        "offset_level0": 0,
-        "max_elements": n,
-        "cur_element_count": n,
-        "size_data_per_element": size,
-        "label_offset": links_bytes + point_bytes,
-        "offset_data": links_bytes,
-        "max_level": links.max_level,
-        "enterpoint_node": links.entry,
-        "max_M": m,
-        "max_M0": 2 * m,
-        "M": m,
-        "mult": 1 / np.log(1.0 * m),
-        "ef_construction": links.ef_construction,
-        "ef": 1,
-        "has_deletions": False,
-        "size_links_per_element": 4 * (1 + m),
-        "allow_replace_deleted": False,
-        # A walk takes labels from the nodes. The table that leads back from them is for updates,
-        # which there are none of here, and a tenth of the time and memory.
-        "label_lookup_external": np.full(n, NO_LABEL),
-        "label_lookup_internal": np.zeros(n, np.uint32),
-        "element_levels": links.levels.astype(np.int32),
-        "data_level0": table.reshape(-1).view(np.int8),
-        "link_lists": np.ascontiguousarray(links.upper).reshape(-1).view(np.int8),
-    }
-    return hnswlib.Index(params=state)
-
-
-def tidied(lists: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Link lists without hnswlib's marks, and with zeros in unused places."""
-    counts = lists[:, :1] & COUNT_BITS
-    used = np.arange(lists.shape[1] - 1) < counts
-    return np.concatenate((counts, np.where(used, lists[:, 1:], 0)), axis=1).astype(np.uint32)

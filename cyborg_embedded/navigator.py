@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.effort import Efforts
-    from cyborg_embedded.graph import Space
+    from cyborg_embedded.graphstate import Space
     from cyborg_embedded.model import Metric
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.projection import Projection

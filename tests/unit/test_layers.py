@@ -76,6 +76,7 @@ LAYERS = {
     "over pages": {
         "columnpages",
         "frontier",
+        "graphstate",
         "itemcache",
         "navigation",
         "payloads",
