@@ -17,8 +17,9 @@ help: ## this list
 demo: $(INSTALLED) ## a tour on the bundled sample: store, search, look for plaintext, reopen
 	@$(BIN)/python examples/demo.py
 
+# The workers take all cores: threads of their BLAS would only spin in each other's way.
 test: $(INSTALLED_DEV) ## the tests, without the long suites
-	$(BIN)/python -m pytest -m "not slow" -n 3
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 3
 
 check: $(INSTALLED_DEV) ## formatting, lint, types, layers, exports
 	$(BIN)/ruff format --check .

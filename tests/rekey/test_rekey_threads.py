@@ -11,7 +11,11 @@ from support import check_items, check_query
 from cyborg_embedded import ClosedError, LockedError
 
 DIMENSION = 16
-ROUNDS = 5
+ROUNDS = 12
+PAUSE_SECONDS = 0.002
+"""Between two calls of a thread. Threads that never pause leave the others a five hundredth of the
+interpreter, and a test of seconds takes a minute.
+"""
 
 
 @pytest.fixture
@@ -41,6 +45,7 @@ def together(works):
             while not over.is_set() or not number:
                 work(number)
                 number += 1
+                over.wait(PAUSE_SECONDS)
         except BaseException as error:
             errors.append(error)
 
