@@ -30,6 +30,8 @@ __all__ = ["Projection"]
 
 SMALL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS stays on the calling thread."""
+COLUMNS = 32
+"""Of such a product, at most: the nearer to a square it is, the less of memory it passes over."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,14 +101,30 @@ class Projection:
 def products(vectors: Floats, basis: Floats) -> Floats:
     """Vectors (n, d) times a basis (d, m).
 
-    A few at a time: a larger matrix product would run on threads of its own, which keep spinning
-    for a while, in the way of those that walk the graph.
+    As many small products: a larger one would run on threads of its own, which keep spinning for a
+    while, in the way of those that walk the graph.
     """
-    step = max(1, SMALL_PRODUCT // max(1, basis.size))
-    if len(vectors) <= step:
+    (n, d), m = vectors.shape, basis.shape[1]
+    if n * d * m <= SMALL_PRODUCT:
         whole: Floats = vectors @ basis
         return whole
-    out = np.empty((len(vectors), basis.shape[1]), np.float32)
-    for start in range(0, len(vectors), step):
-        np.matmul(vectors[start : start + step], basis, out=out[start : start + step])
+    columns = min(COLUMNS, m, max(1, SMALL_PRODUCT // d))
+    rows = min(n, max(1, SMALL_PRODUCT // (d * columns)))
+    out = np.empty((n, m), np.float32)
+    for some in parts(n, rows):
+        for part in parts(m, columns):
+            height, width = min(rows, some.stop - some.start), min(columns, part.stop - part.start)
+            # One call for all of them: (rows / height, columns / width) products of matrices.
+            tiles = out[some, part].reshape(-1, height, (part.stop - part.start) // width, width)
+            np.matmul(
+                vectors[some].reshape(-1, 1, height, d),
+                basis[:, part].reshape(d, -1, width).swapaxes(0, 1),
+                out=tiles.swapaxes(1, 2),
+            )
     return out
+
+
+def parts(size: int, step: int) -> list[slice]:
+    """What of `size` is a multiple of `step`, and the rest, if there is one."""
+    whole = size - size % step
+    return [slice(*ends) for ends in ((0, whole), (whole, size)) if ends[0] < ends[1]]

@@ -20,6 +20,7 @@ from cyborg_embedded.components import (
     measured,
     train,
 )
+from cyborg_embedded.projection import SMALL_PRODUCT, products
 
 D = 96
 ROWS = 1500
@@ -116,6 +117,38 @@ def test_codes_of_vectors_beyond_the_sample():
 def test_codes_of_few_components():
     """The codes of the leading components alone are those that all of them have there."""
     assert np.array_equal(CHOSEN.encode(SAMPLE, 7), CHOSEN.encode(SAMPLE)[:, :7])
+
+
+@pytest.mark.parametrize("n", [0, 1, 21, 22, 500])
+@pytest.mark.parametrize("m", [1, 31, 32, 33, 304])
+@pytest.mark.parametrize("d", [1, 384, 9000])
+def test_products(n, m, d):
+    """Products in small parts are those of the whole matrices, of every shape."""
+    random = np.random.default_rng(n + m + d)
+    vectors = random.standard_normal((n, d)).astype(np.float32)
+    basis = random.standard_normal((d, m + 5)).astype(np.float32)[:, :m]
+    found = products(vectors, basis)
+    assert (found.shape, found.dtype) == ((n, m), np.float32)
+    wanted = vectors.astype(float) @ basis
+    assert np.allclose(found, wanted, rtol=1e-3, atol=1e-3 * np.sqrt(d))
+
+
+def test_products_work_on_this_thread_alone():
+    """No product is so large that OpenBLAS would have other threads take part."""
+    seen = []
+
+    def noted(*matrices, out):
+        seen.append(matrices)
+        return multiplied(*matrices, out=out)
+
+    multiplied = np.matmul
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "matmul", noted)
+        for d in (384, 9000):
+            products(np.ones((99, d), np.float32), np.ones((d, 200), np.float32))
+    assert seen
+    for left, right in seen:
+        assert left.shape[-2] * left.shape[-1] * right.shape[-1] <= SMALL_PRODUCT
 
 
 def test_points_that_are_walked():
