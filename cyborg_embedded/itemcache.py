@@ -12,6 +12,8 @@ from cyborg_embedded.items import ROWS_PER_PAGE, ItemPage
 from cyborg_embedded.model import PageKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cyborg_embedded.items import Payload
     from cyborg_embedded.pages import ReadView
 
@@ -20,6 +22,7 @@ __all__ = ["ItemCache"]
 DEFAULT_BYTES = 32 << 20
 MOST_ID_PAGES = 8192
 MOST_IDS = 1 << 20
+LISTED_SHARE = 16
 
 
 class PageCache:
@@ -64,6 +67,37 @@ class PageCache:
             self._bytes = 0
 
 
+class Texts:
+    """The ids of rows, as far as they were asked for, under the tags of one page table.
+
+    A dict at first, and a list of all rows, which takes half of the time, as soon as that takes no
+    more memory.
+    """
+
+    __slots__ = ("_count", "_rows", "_texts", "get", "tags")
+
+    def __init__(self, tags: bytes, rows: int) -> None:
+        self.tags = tags
+        self._rows, self._count = rows, 0
+        self._texts: dict[int, str] | list[str | None] = {}
+        self.get: Callable[[int], str | None] = self._texts.get
+        """The id of a row below that number, None if it is not known."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def note(self, row: int, text: str) -> None:
+        """From now on the id of that row is known."""
+        known = self._texts
+        known[row] = text
+        self._count += 1
+        if self._count * LISTED_SHARE > self._rows and isinstance(known, dict):
+            listed: list[str | None] = [None] * self._rows
+            for each, its in list(known.items()):
+                listed[each] = its
+            self._texts, self.get = listed, listed.__getitem__
+
+
 class ItemCache:
     """What is known of items without opening their pages again. Threads may share it."""
 
@@ -71,24 +105,23 @@ class ItemCache:
         self._pages = PageCache(DEFAULT_BYTES)
         # Asked ten times by every query: no lock, no order of use, all dropped when it is full.
         self._id_pages: dict[int, tuple[bytes, ItemIdPage]] = {}
-        self._texts: tuple[bytes, dict[int, str]] = (b"", {})
+        self._texts = Texts(b"", 0)
 
     def ids(self, view: ReadView, rows: list[int]) -> list[str]:
         """The ids of rows. Raises `IntegrityError`."""
         tags = view.snapshot.tags.get(PageKind.ITEM_IDS, b"")
-        known = self._texts
-        if known[0] is not tags or len(known[1]) > MOST_IDS:
+        texts = self._texts
+        if texts.tags is not tags or len(texts) > MOST_IDS:
             # Ids of other pages: a commit has brought some.
-            known = self._texts = (tags, {})
-        texts = known[1]
-        ids = [texts.get(row) for row in rows]
-        if None not in ids:
-            return cast("list[str]", ids)
-        for row in rows:
-            if row not in texts:
-                number, slot = divmod(row, IDS_PER_PAGE)
-                texts[row] = self._id_page(view, number, tags).text(slot)
-        return [texts[row] for row in rows]
+            texts = self._texts = Texts(tags, view.snapshot.root.rows)
+        ids = list(map(texts.get, rows))
+        if None in ids:
+            for place, row in enumerate(rows):
+                if ids[place] is None:
+                    number, slot = divmod(row, IDS_PER_PAGE)
+                    text = ids[place] = self._id_page(view, number, tags).text(slot)
+                    texts.note(row, text)
+        return cast("list[str]", ids)
 
     def _id_page(self, view: ReadView, number: int, tags: bytes) -> ItemIdPage:
         known = self._id_pages.get(number)
@@ -108,6 +141,6 @@ class ItemCache:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._texts = (b"", {})
+        self._texts = Texts(b"", 0)
         self._id_pages.clear()
         self._pages.clear()
