@@ -14,6 +14,7 @@ import numpy as np
 
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.errors import IntegrityError
+from cyborg_embedded.growing import aligned
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.precision import decode
 
@@ -56,7 +57,7 @@ class Frames:
 
     def __init__(self, layout: VectorLayout, groups: int) -> None:
         # Filled densely from the front: what is behind `used` takes no memory.
-        self.matrix = np.empty((groups * layout.rows_per_page, layout.row_bytes), np.uint8)
+        self.matrix = aligned((groups * layout.rows_per_page, layout.row_bytes), np.uint8)
         self.flat = self.matrix.reshape(-1)
         self.memory = memoryview(self.flat)
         self.norms = np.empty(len(self.matrix), np.float32)
