@@ -62,7 +62,8 @@ def check_covered(graph: SavedGraph, state: State) -> None:
 
 
 def check_linked(links: Links) -> None:
-    """Every node leads to others, to none of them twice and not to itself. Raises `IntegrityError`.
+    """Every node leads to others, to none of them twice and not to itself, and places behind its
+    links hold zeros. Raises `IntegrityError`.
 
     Whether all can be reached is not asked: many equal items lead to each other alone.
     """
@@ -72,7 +73,8 @@ def check_linked(links: Links) -> None:
     targets = np.where(used, links.level0[:, 1:].astype(np.int64), -1 - np.arange(used.shape[1]))
     ordered = np.sort(targets, axis=1)
     twice = (ordered[:, 1:] == ordered[:, :-1]).any()
-    if twice or (targets == nodes).any() or (len(counts) > 1 and not counts.all()):
+    unused = np.where(used, 0, links.level0[:, 1:]).any()
+    if unused or twice or (targets == nodes).any() or (len(counts) > 1 and not counts.all()):
         message = "the links of the graph are not such as it is made with"
         raise IntegrityError(message, kind="GRAPH", number=0)
 

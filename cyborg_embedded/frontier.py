@@ -35,8 +35,10 @@ __all__ = ["Frontier"]
 
 EXPANDED = 32
 """Nodes that are expanded in a step: more of them are wasted, fewer take more steps."""
+MOST_TIED = 2
+"""Nodes that are kept, for each of a beam, where many are equally far."""
 BEGUN_WITH = 12
-"""Of them so many are expanded first: most are far away."""
+"""So many are expanded first: most are far away."""
 NODES_AT_ONCE = 4096
 MOST_SEEDS = 512
 """Nodes of upper layers to begin with, at most."""
@@ -131,10 +133,13 @@ class Frontier:
             nodes, distances = np.concatenate((nodes, fresh)), np.concatenate((distances, away))
             waiting, waited = np.concatenate((waiting, fresh)), np.concatenate((waited, away))
             if len(nodes) > beam:
-                # Values are parted faster than places. Of equal ones some too many may be kept.
+                # Values are parted faster than places, but keep all that are as far as the last.
                 farthest = np.partition(distances, beam - 1)[beam - 1]
                 near = distances <= farthest
                 nodes, distances = nodes.compress(near), distances.compress(near)
+                if len(nodes) > MOST_TIED * beam:
+                    some = distances.argpartition(beam - 1)[:beam]
+                    nodes, distances = nodes[some], distances[some]
                 near = waited <= farthest
                 waiting, waited = waiting.compress(near), waited.compress(near)
         return nodes, distances

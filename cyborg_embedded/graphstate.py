@@ -6,6 +6,7 @@ and 2M places, its point, and its label; `link_lists` the lists of the upper lev
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ def state_of(
         "max_M": m,
         "max_M0": 2 * m,
         "M": m,
-        "mult": 1 / np.log(1.0 * m),
+        "mult": 1 / math.log(m),
         "ef_construction": links.ef_construction,
         "ef": 1,
         "has_deletions": False,

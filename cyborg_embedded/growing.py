@@ -18,7 +18,7 @@ CACHE_LINE = 64
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """An array whose memory begins where a line of the processor's cache does, so that rows of it
-    in any order lie in as few lines as they can. Its contents are undefined.
+    in any order lie in as few lines as they can. Its contents are undefined. It does not grow.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + CACHE_LINE, np.uint8)

@@ -22,7 +22,8 @@ __all__ = ["ItemCache"]
 DEFAULT_BYTES = 32 << 20
 MOST_ID_PAGES = 8192
 MOST_IDS = 1 << 20
-LISTED_SHARE = 16
+LISTED_SHARE = 8
+"""A list of all rows takes the place of a dict of one in so many."""
 
 
 class PageCache:
@@ -70,7 +71,7 @@ class PageCache:
 class Texts:
     """The ids of rows, as far as they were asked for, under the tags of one page table.
 
-    A dict at first, and a list of all rows, which takes half of the time, as soon as that takes no
+    A dict at first, and a list of all rows, which takes half of the time, once that takes hardly
     more memory.
     """
 
@@ -93,7 +94,8 @@ class Texts:
         self._count += 1
         if self._count * LISTED_SHARE > self._rows and isinstance(known, dict):
             listed: list[str | None] = [None] * self._rows
-            for each, its in list(known.items()):
+            # A copy, which is made at one stroke: others may be adding to it.
+            for each, its in known.copy().items():
                 listed[each] = its
             self._texts, self.get = listed, listed.__getitem__
 

@@ -101,11 +101,11 @@ class Projection:
 def products(vectors: Floats, basis: Floats) -> Floats:
     """Vectors (n, d) times a basis (d, m).
 
-    As many small products: a larger one would run on threads of its own, which keep spinning for a
-    while, in the way of those that walk the graph.
+    Of several vectors as many small products: a larger one would run on threads of its own, which
+    keep spinning for a while, in the way of those that walk the graph.
     """
     (n, d), m = vectors.shape, basis.shape[1]
-    if n * d * m <= SMALL_PRODUCT:
+    if n == 1 or n * d * m <= SMALL_PRODUCT:
         whole: Floats = vectors @ basis
         return whole
     columns = min(COLUMNS, m, max(1, SMALL_PRODUCT // d))

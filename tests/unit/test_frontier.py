@@ -5,7 +5,15 @@ import threading
 import numpy as np
 import pytest
 
-from cyborg_embedded.frontier import BEGUN_WITH, MOST_SEEDS, Frontier, seeds_of
+from cyborg_embedded.frontier import (
+    BEGUN_WITH,
+    EXPANDED,
+    MOST_SEEDS,
+    MOST_TIED,
+    Frontier,
+    Scratch,
+    seeds_of,
+)
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.links import Links, decode, encode
 
@@ -192,6 +200,20 @@ def test_many_equal_codes():
         assert found is not None
         assert len(set(found[0].tolist())) == beam
         assert (found[0][: min(beam, 20)] < 60).all()
+
+
+def test_equally_far_nodes_are_not_all_kept():
+    """However many codes are equal, a walk looks at a few beams of them."""
+    count = 3000
+    codes = np.tile(CODES[:1], (count, 1))
+    steps = np.array([1, 7, 50, 333])
+    lists = (np.arange(count)[:, None] + np.concatenate((steps, -steps))) % count
+    frontier = frontier_over(linked(lists.tolist(), m=4), codes)
+    scratch = Scratch(count, EXPANDED * 9, W)
+    for beam in (1, 10, 100):
+        nodes, _ = frontier._walked(scratch, QUERIES[0], beam)
+        assert beam <= len(nodes) <= MOST_TIED * beam
+        assert frontier.search(QUERIES[0], beam)[0].shape == (beam,)
 
 
 # --- what cannot be reached ------------------------------------------------------------------

@@ -1,9 +1,11 @@
-"""Arrays that grow at their end keep what they have, for everybody who holds them."""
+"""Arrays that grow at their end keep what they have, for everybody who holds them; others begin where
+a cache line does.
+"""
 
 import numpy as np
 import pytest
 
-from cyborg_embedded.growing import with_room
+from cyborg_embedded.growing import CACHE_LINE, aligned, with_room
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 0), (0,), (0, 4)])
@@ -56,3 +58,16 @@ def test_the_first_part_of_a_longer_one():
     assert np.shares_memory(with_room(whole[:3], 10), whole)
     assert len(with_room(whole[:3], 5)) == 5
     assert not np.shares_memory(with_room(whole[:3], 11), whole)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32, np.int64])
+@pytest.mark.parametrize("shape", [(0,), (1,), (63,), (5, 3), (700, 48), (0, 4), (4, 0)])
+def test_aligned(shape, dtype):
+    """They have the shape and type that was asked for, and can be written to."""
+    made = [aligned(shape, dtype) for _ in range(20)]
+    for number, array in enumerate(made):
+        assert (array.shape, array.dtype) == (shape, dtype)
+        assert array.flags.c_contiguous
+        assert array.__array_interface__["data"][0] % CACHE_LINE == 0 or not array.size
+        array[:] = number
+    assert all((array == number).all() for number, array in enumerate(made))

@@ -44,7 +44,7 @@ def test_kept_in_either_form(index, names):
     assert ids_of(index, list(range(ROWS))) == names
 
 
-def test_listed_when_that_takes_no_more_memory(index, names):
+def test_listed_when_many_are_known(index, names):
     """A list of all rows takes the place of the dict when one in so many is known."""
     few = ROWS // LISTED_SHARE
     ids_of(index, list(range(few)))

@@ -148,6 +148,12 @@ def all_to_one(links, codes):
     return replace(links, level0=level0), codes
 
 
+def links_that_are_not_counted(links, codes):
+    level0 = links.level0.copy()
+    level0[level0[:, 0].argmin(), -1] = 3
+    return replace(links, level0=level0), codes
+
+
 def codes_of_others(links, codes):
     codes = codes.copy()
     codes[[20, 700]] = codes[[700, 20]]
@@ -180,6 +186,7 @@ FORGERIES = {
     ),
     "a graph that lacks a row": (graph(without_last_node), {("GRAPH", 0)}),
     "links to one node": (graph(all_to_one), {("GRAPH", 0)}),
+    "links behind a list": (graph(links_that_are_not_counted), {("GRAPH", 0)}),
     "codes of other vectors": (graph(codes_of_others), {("NAVIGATION", 0)}),
     "columns of other items": (other_values, {("COLUMNS", 0)}),
 }
