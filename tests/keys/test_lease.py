@@ -132,7 +132,7 @@ def forgotten(session):
         and not cipher.opener._derived
         and not items._pages._pages
         and not items._id_pages
-        and not items._texts[1]
+        and not items._texts._texts
         and (ids._tags, ids._count, ids._table) == (b"", IdRecord(), EMPTY)
         and session.columns._columns is None
         and session.codes._coarse is None
