@@ -73,7 +73,7 @@ def check_linked(links: Links) -> None:
     targets = np.where(used, links.level0[:, 1:].astype(np.int64), -1 - np.arange(used.shape[1]))
     ordered = np.sort(targets, axis=1)
     twice = (ordered[:, 1:] == ordered[:, :-1]).any()
-    unused = np.where(used, 0, links.level0[:, 1:]).any()
+    unused = links.level0[:, 1:][~used].any()
     if unused or twice or (targets == nodes).any() or (len(counts) > 1 and not counts.all()):
         message = "the links of the graph are not such as it is made with"
         raise IntegrityError(message, kind="GRAPH", number=0)

@@ -176,9 +176,10 @@ class Navigator:
             width -= width // MORE_AT_REST
         width = max(width, ranked)
         while True:
+            kept = self._kept(points, ranked, width)
             # All of it where rows are to be left out.
-            kept = self._kept(points, ranked, width) if deaths == self.spared else width
-            found = self.graph.search(points[:, : self.graph.dimension], width, kept)
+            wanted = kept if deaths == self.spared else None
+            found = self.graph.search(points[:, : self.graph.dimension], width, wanted)
             if found is None:
                 return None
             rows, distances, covered = found
@@ -194,7 +195,7 @@ class Navigator:
             width *= 4
             if width > len(self.graph) // 2:
                 return None
-        return self._sorted_out(points, rows, distances, ranked, width), covered
+        return self._sorted_out(points, rows, distances, ranked, kept), covered
 
     def among(
         self, points: Floats, k: int, wanted: Alive, width: int
@@ -211,7 +212,8 @@ class Navigator:
         others = left_out(rows, wanted, covered)
         rows, distances = behind(rows, distances, others)
         enough = rows.shape[1] - others.sum(axis=1) >= ranked
-        candidates = self._sorted_out(points, rows, distances, ranked, width)
+        kept = self._kept(points, ranked, width)
+        candidates = self._sorted_out(points, rows, distances, ranked, kept)
         return candidates, enough, min(covered, len(wanted))
 
     def _kept(self, points: Floats, ranked: int, width: int) -> int:
@@ -226,10 +228,9 @@ class Navigator:
         return max(REFINED * ranked, width // WIDE_SHARE)
 
     def _sorted_out(
-        self, points: Floats, rows: Rows, distances: Floats, ranked: int, width: int
+        self, points: Floats, rows: Rows, distances: Floats, ranked: int, kept: int
     ) -> Rows:
-        """Of rows in the order of their distances those that are to be ranked."""
-        kept = self._kept(points, ranked, width)
+        """Of the first rows, in the order of their distances, those that are to be ranked."""
         rows, distances = rows[:, :kept], distances[:, :kept]
         projection, rest = self.projection, self._rest
         sortable = projection is not None and points.shape[1] > projection.walked
