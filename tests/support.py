@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lmdb
@@ -75,6 +76,14 @@ def wait_until(condition, seconds=30.0):
     while not condition():
         assert time.monotonic() < deadline, "what was waited for has not come"
         time.sleep(0.002)
+
+
+def in_threads(work, arguments):
+    """Call `work` with each of some arguments in a thread of its own, until all have returned.
+    Raises what the first of them has failed with.
+    """
+    with ThreadPoolExecutor(len(arguments)) as threads:
+        list(threads.map(work, arguments))
 
 
 def plain(value):

@@ -12,6 +12,7 @@ from support import (
     check_items,
     check_query,
     contents_of,
+    in_threads,
     make_index,
     plain,
     python,
@@ -763,11 +764,7 @@ def test_writers_in_many_threads(folder):
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(6))
     assert not errors, errors[0]
     wanted = {f"{number} {turn}" for number in range(6) for turn in range(10)}
     wanted |= {f"shared {turn}" for turn in range(10)}

@@ -1,8 +1,7 @@
 """The width that all threads share: set by the first, shared by who wants the same, never narrower."""
 
-import threading
-
 import numpy as np
+from support import in_threads
 
 from cyborg_embedded.beams import Beams
 from cyborg_embedded.graph import Graph
@@ -62,9 +61,5 @@ def test_walks_of_different_widths():
     def walk(width):
         short.extend(width for _ in range(60) if recall(width) < alone[width])
 
-    threads = [threading.Thread(target=walk, args=(width,)) for width in alone]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(walk, alone)
     assert short == []

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from support import in_threads
 
 from cyborg_embedded.frontier import (
     BEGUN_WITH,
@@ -164,11 +165,7 @@ def test_threads_at_once():
         except BaseException as error:
             wrong.append(error)
 
-    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    in_threads(work, range(4))
     assert wrong == []
 
 

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from support import wait_until
+from support import in_threads, wait_until
 
 from cyborg_embedded import Client
 from cyborg_embedded import graph as module
@@ -495,11 +495,7 @@ def test_searching_while_it_wakes(monkeypatch):
             except BaseException as error:
                 wrong.append(error)
 
-        workers = [threading.Thread(target=search, args=(seed,)) for seed in range(4)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        in_threads(search, range(4))
         assert wrong == []
         assert not graph.at_rest
 

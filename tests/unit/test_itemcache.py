@@ -2,10 +2,9 @@
 they were read under.
 """
 
-import threading
-
 import numpy as np
 import pytest
+from support import in_threads
 
 from cyborg_embedded import itemcache
 from cyborg_embedded.itemcache import LISTED_SHARE
@@ -83,9 +82,5 @@ def test_threads(index, names):
             if ids_of(index, rows) != [names[row] for row in rows]:
                 wrong.append(rows)
 
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(ask, range(4))
     assert wrong == []

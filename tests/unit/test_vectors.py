@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import in_threads
 from unit_harness import PagedStore
 
 from cyborg_embedded.aead import OVERHEAD, Opener
@@ -219,11 +220,7 @@ def test_threads_share_a_pool(tmp_path):
             except BaseException as error:
                 wrong.append(error)
 
-        threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(ask, range(4))
         assert wrong == []
 
 
