@@ -89,16 +89,15 @@ def exact(queries: Floats, rows: Floats, metric: Metric, *, overwrite: bool = Fa
     """The distances (...) of rows (..., d) to prepared queries, which are broadcast to them: (d,)
     for all to one. `overwrite` lets it work in the memory of `rows`.
     """
-    d, shape = rows.shape[-1], rows.shape[:-1]
     if metric == "inner_product":
         distances = dots(rows, queries)
         return np.negative(distances, out=distances)
     place = rows if overwrite else None
     if metric == "cosine":
-        flat = rows.reshape(-1, d)
+        flat = rows.reshape(-1, rows.shape[-1])
         rows = place = unit_rows(flat, flat if overwrite else None).reshape(rows.shape)
-    differences = np.subtract(rows, queries, out=place).reshape(-1, d)
-    distances = squared_norms(differences).reshape(shape)
+    differences = np.subtract(rows, queries, out=place)
+    distances = dots(differences, differences)
     if metric == "euclidean":
         return np.sqrt(distances, out=distances)
     if metric == "cosine":

@@ -138,7 +138,8 @@ class Environment:
             self._live()
             stay = self.gate.shared()
             try:
-                return ReadTransaction(self._live().begin(buffers=True), stay, raise_better)
+                live = self._lmdb or self._live()
+                return ReadTransaction(live.begin(buffers=True), stay, raise_better)
             except lmdb.MapResizedError:
                 stay.leave()
                 self._resize(0)

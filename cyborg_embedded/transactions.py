@@ -53,7 +53,8 @@ class ReadTransaction:
         self._txn.abort()
         if self._stay is not None:
             self._stay.leave()
-        self._raise_better(error)
+        if error is not None:
+            self._raise_better(error)
 
     def __enter__(self) -> Self:
         return self
