@@ -66,7 +66,7 @@ class Coarse:
         m = len(points)
         if len(rows) <= count:
             return np.broadcast_to(rows, (m, len(rows)))
-        split, walked = self.first.shape[1], self.projection.walked
+        split, walked = self.first.shape[1], self.projection.least
         weights = points[:, :walked] * (np.float32(-2) * self.projection.scale[:walked])
         distances = self.norms.take(rows)
         if m == 1:
@@ -146,7 +146,7 @@ def load(view: ReadView, state: State, tags: bytes) -> Coarse | None:
         projection = None if record is None else load_projection(view, record)
         if projection is None or record is None:
             return None
-        walked = projection.walked
+        walked = projection.least
         split = min(walked, max(STEP, walked // FIRST_SHARE // STEP * STEP))
         first = np.empty((record.rows, split), np.int8)
         second = np.empty((record.rows, walked - split), np.int8)
@@ -167,7 +167,7 @@ def load(view: ReadView, state: State, tags: bytes) -> Coarse | None:
 def extended(known: Coarse, view: ReadView, state: State) -> Coarse:
     """Codes of the rows of `state` too, from their vectors."""
     have, rows, projection = len(known.norms), state.root.rows, known.projection
-    split, walked, pool = known.first.shape[1], projection.walked, state.pool
+    split, walked, pool = known.first.shape[1], projection.least, state.pool
     if pool is None:
         return known
     first, second = with_room(known.first, rows), with_room(known.second, rows)

@@ -1,7 +1,10 @@
-"""Which projection is to be walked: components trained on a sample, and as few as do.
+"""Which projection is to be walked: components trained on a sample, and how many of them.
 
 How many are needed is measured on the rows themselves: which share of their true nearest others is
-among a few candidates. Where it is most of them, there is no projection.
+among a few candidates. Where most of them are needed, there is no projection.
+
+Two numbers are chosen: the fewest that do, and as many as make a walk fast. With more of them each
+step of a walk costs more, but it finds its way in fewer, and fewer candidates need be ranked.
 
 Principal components: I. T. Jolliffe, Principal Component Analysis, 2nd ed., 2.1.
 """
@@ -38,28 +41,28 @@ MOST_SHARE = 0.75
 MEASURED_QUERIES = 256
 SEED = 1
 ROWS_AT_ONCE, QUERIES_AT_ONCE = 1024, 32
-NEIGHBOURS, WALKED_TO, RANKED = 10, 16, 15
-WANTED_RECALL = 0.98
-"""Of the 10 true neighbours of sample rows, among the 16 nearest in the walked components. Real
-queries are further from the rows than the rows from each other, and get more candidates."""
-RANKED_RECALL = 0.998
-"""Of them, among the 15 nearest in all stored components: so many are ranked by their vectors."""
+NEIGHBOURS, AMONG = 10, 16
+LEAST_RECALL = 0.98
+"""Of the 10 true neighbours of sample rows, among the 16 nearest in the fewest components that do.
+Real queries are further from the rows than the rows from each other, and get more candidates."""
+THINNED_ROWS, THINNED_TIMES = 1024, 4
+"""For queries that are further away: so many rows of the sample alone, several times."""
+WANTED_RECALL = 0.9985
+"""Of their neighbours among those, likewise, in as many as make a walk fast."""
 DRIFT = 0.02
 LEAST_REACH, SMALLEST = 2.0**-12, 1e-30
 """No component reaches less far than this share of the longest vector, as far as its codes go."""
-MORE = 1.6
-"""Components that candidates are sorted by, at least, for each that is walked."""
 
 
 def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
-    """The projection to the fewest dimensions that finds the neighbours of the rows in `sample`
-    (n, d) among few candidates, or to `walked` where that is not 0; None where that does not pay,
-    or is all of them. Deterministic.
+    """The projection that finds the neighbours of the rows in `sample` (n, d) among few candidates,
+    or the one to `walked` dimensions where that is not 0; None where that does not pay, or is all
+    of them. Deterministic.
     """
     rows, d = sample.shape
     if walked:
         sound = walked < d and np.abs(sample).max() <= LARGEST
-        return train(sample, d).first(walked, least_stored(walked, d)) if sound else None
+        return train(sample, walked).first(walked, walked) if sound else None
     most = int(d * MOST_SHARE) // STEP * STEP
     if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
         return None
@@ -67,17 +70,23 @@ def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
         return None
     full = train(sample, d // STEP * STEP)
     recall_in = measured(full, sample)
-    steps = fewest(1, most // STEP + 1, lambda n: recall_in(n * STEP, WALKED_TO) >= WANTED_RECALL)
-    if steps * STEP > most:
+    steps = most // STEP
+    least = fewest(1, steps + 1, lambda n: recall_in(n * STEP) >= LEAST_RECALL)
+    if least > steps:
         return None
-    some, most = least_stored(steps * STEP, d) // STEP, d // STEP
-    stored = fewest(some, most, lambda n: recall_in(n * STEP, RANKED) >= RANKED_RECALL)
-    return full.first(steps * STEP, stored * STEP)
+    thinned = [measured(full, part) for part in thinned_out(sample)]
+
+    def suffice(n: int) -> bool:
+        return sum(recall(n * STEP) for recall in thinned) >= WANTED_RECALL * len(thinned)
+
+    more = fewest(min(least + 1, steps), steps, suffice)
+    return full.first(more * STEP, least * STEP)
 
 
-def least_stored(walked: int, d: int) -> int:
-    """How many components are stored at least where so many are walked."""
-    return min(max(walked, int(walked * MORE) // STEP * STEP), d)
+def thinned_out(sample: Floats) -> list[Floats]:
+    """Some rows of a sample, from all over it, several times."""
+    step = max(1, len(sample) // THINNED_ROWS)
+    return [sample[first::step][:THINNED_ROWS] for first in range(min(step, THINNED_TIMES))]
 
 
 def fewest(low: int, high: int, suffice: Callable[[int], bool]) -> int:
@@ -97,7 +106,7 @@ def has_drifted(projection: Projection, sample: Floats) -> bool:
     """
     if len(sample) < FEWEST_ROWS:
         return False
-    return measured(projection, sample)(projection.walked, WALKED_TO) < WANTED_RECALL - DRIFT
+    return measured(projection, sample)(projection.least) < LEAST_RECALL - DRIFT
 
 
 def train(sample: Floats, dimensions: int) -> Projection:
@@ -141,9 +150,9 @@ def others_nearest(points: Floats, queries: Floats, own: Rows, k: int) -> Rows:
     return found
 
 
-def measured(projection: Projection, sample: Floats) -> Callable[[int, int], float]:
-    """What says which share of the nearest of `sample` (n, d) to some of it is, in so many of the
-    first components of their codes, among so many nearest.
+def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
+    """What says which share of the nearest of `sample` (n, d) to some of it is among the nearest in
+    so many of the first components of their codes.
     """
     # From all over the sample: its first rows are the oldest ones, and any step may be a pattern's.
     few = min(MEASURED_QUERIES, len(sample))
@@ -152,9 +161,9 @@ def measured(projection: Projection, sample: Floats) -> Callable[[int, int], flo
     codes, points = projection.encode(sample), projection.points(sample[own])
     stored = np.multiply(codes, projection.scale, dtype=np.float32)
 
-    def recall(components: int, among: int) -> float:
+    def recall(components: int) -> float:
         part = np.ascontiguousarray(stored[:, :components])
-        near = others_nearest(part, np.ascontiguousarray(points[:, :components]), own, among)
+        near = others_nearest(part, np.ascontiguousarray(points[:, :components]), own, AMONG)
         return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
 
     return recall

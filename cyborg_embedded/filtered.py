@@ -108,12 +108,13 @@ def case_of(
     record = root.graph if not state.navigator.damaged else None
     walked, efforts = 0, NOT_MEASURED
     if navigator is not None:
-        projection = navigator.projection
         if navigator.deaths <= state.deaths:
-            walked = projection.walked if projection is not None else root.dimension
+            walked = navigator.graph.dimension
             efforts = navigator.efforts
     elif record is not None:
-        walked, efforts = record.walked or root.dimension, record.efforts
+        sealed = state.pool is not None and state.pool.sealed
+        walked = (record.walked if sealed else record.dimensions) or root.dimension
+        efforts = record.efforts
     return Case(
         k=k,
         matching=selection.matching,
@@ -122,7 +123,7 @@ def case_of(
         dimension=root.dimension,
         queries=queries,
         threads=cores(),
-        coded=record is not None and record.dimensions > 0,
+        coded=0 if record is None else record.walked,
         walked=walked,
         codes_ready=session.codes.known,
         graph_ready=navigator is not None,

@@ -181,9 +181,7 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
         projection = None
     if projection is None and sealed:
         return None
-    navigator = Navigator.empty(
-        len(rows), root.rows, projection, root.dimension, root.metric, lean=sealed
-    )
+    navigator = Navigator.empty(len(rows), projection, root.dimension, root.metric, lean=sealed)
     navigator.deaths = navigator.spared = state.deaths
     navigator.checked = root.rows
     held = held_back(rows)

@@ -69,17 +69,17 @@ def save_graph(
     data = encode(graph.links)
     save_blob(view, PageKind.GRAPH, data)
     projection = graph.projection
-    dimensions = walked = 0
+    dimensions = least = 0
     if projection is None or codes is None:
         view.truncate(PageKind.NAVIGATION, 0)
         view.truncate(PageKind.PROJECTION, 0)
     else:
-        dimensions, walked = projection.dimensions, projection.walked
+        dimensions, least = projection.dimensions, projection.least
         parts = (projection.basis, projection.offset, projection.scale)
         if first == 0:
             save_blob(view, PageKind.PROJECTION, b"".join(part.astype("<f4") for part in parts))
         save_codes(view, codes, first, graph.covered, dimensions)
-    record = GraphRecord(graph.covered, len(data), dimensions, walked, graph.efforts)
+    record = GraphRecord(graph.covered, len(data), dimensions, least, graph.efforts)
     view.root = msgspec.structs.replace(view.root, graph=record)
 
 

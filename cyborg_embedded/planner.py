@@ -55,8 +55,8 @@ COARSE_BASE, COARSE_ROOT = 4, 0.5
 @dataclass(frozen=True, slots=True)
 class Case:
     """What is known before a search: `k` of `matching` rows among `live`, of `dimension` numbers,
-    for so many `queries`. `walked` components are in the graph, 0 for no graph; `coded` says
-    whether there are codes of them. `codes_ready` and `graph_ready` say what is in memory, and
+    for so many `queries`. `walked` components are in the graph, 0 for no graph; `coded` are in the
+    short codes, 0 for none. `codes_ready` and `graph_ready` say what is in memory, and
     `cold` which share of the vectors is not.
     """
 
@@ -67,7 +67,7 @@ class Case:
     dimension: int
     queries: int
     threads: int
-    coded: bool
+    coded: int
     walked: int
     codes_ready: bool
     graph_ready: bool
@@ -137,9 +137,9 @@ def codes_cost(case: Case, count: int) -> float:
     """Codes are compared in two steps for a single query; for many all of them, fetched once."""
     each = CODE_SORTED * case.matching + row_cost(case) * min(count, case.matching)
     if case.queries == 1:
-        return CALL + each + SECOND * CODE * case.walked * case.matching
-    each += PRODUCT * case.walked * case.matching
-    return CALL + CODE * case.walked * case.matching + case.queries * each
+        return CALL + each + SECOND * CODE * case.coded * case.matching
+    each += PRODUCT * case.coded * case.matching
+    return CALL + CODE * case.coded * case.matching + case.queries * each
 
 
 def graph_cost(case: Case, width: int) -> float:

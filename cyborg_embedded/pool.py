@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VectorPool"]
 
-COLD_SHARE = 32
-"""One row in so many may be cold where all are said to be at hand."""
+WARMED_AT_ONCE = 512
+"""Groups that `warm` opens at a time."""
 
 
 class Frames:
@@ -111,13 +111,12 @@ class VectorPool:
 
     def warm(self, view: ReadView) -> None:
         """Open every page."""
-        self._filled(view, np.arange(-(-view.snapshot.root.rows // self.layout.rows_per_page)))
-
-    def at_hand(self, rows: int) -> bool:
-        """Whether nearly all of so many rows are there, so that to measure one more costs no more
-        than to read it.
-        """
-        return self._frames.used * self.layout.rows_per_page >= rows - rows // COLD_SHARE
+        groups = np.arange(-(-view.snapshot.root.rows // self.layout.rows_per_page))
+        with self._filling:
+            self._grown(len(groups))
+        # Some at a time: what so many pages need beside their place stays with the process.
+        for first in range(0, len(groups), WARMED_AT_ONCE):
+            self._filled(view, groups[first : first + WARMED_AT_ONCE])
 
     def cold(self, rows: int) -> float:
         """The share of the pages of so many rows that are still to be opened."""

@@ -6,9 +6,8 @@
 
 B has orthonormal columns, so |ẑ - z(q)| is the distance between vector and query less what the
 other d - m components hold and less rounding. That is only used to choose candidates; they are
-ranked by exact distance on the vectors. The graph walks the first w of the components, and what
-it finds is sorted by all m before any vector is opened: w costs time and memory at every step of
-the walk, m - w only once for each candidate. Which projection that is, is chosen in components.py.
+ranked by exact distance on the vectors. The graph walks the components; where memory is short, the
+first w of them. Which projection that is, is chosen in components.py.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.distance import dots, squared_norms
+from cyborg_embedded.distance import dots
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +35,7 @@ COLUMNS = 32
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Projection:
-    """From d to m dimensions, of which the first `walked` are the graph's.
+    """From d to m dimensions, of which the first `least` do for a walk.
 
     `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,).
     """
@@ -44,16 +43,16 @@ class Projection:
     basis: Floats
     offset: Floats
     scale: Floats
-    walked: int
+    least: int
 
     @property
     def dimensions(self) -> int:
         """M."""
         return len(self.scale)
 
-    def points(self, vectors: Floats, *, walked: bool = False) -> Floats:
-        """Where vectors (n, d) lie in the projection, (n, m); in what is `walked` of it, (n, w)."""
-        used = slice(self.walked if walked else None)
+    def points(self, vectors: Floats, components: int | None = None) -> Floats:
+        """Where vectors (n, d) lie in the projection, (n, m); in so many leading components."""
+        used = slice(components)
         points = products(vectors, self.basis[:, used])
         points -= self.offset[used]
         return points
@@ -68,11 +67,10 @@ class Projection:
         return np.clip(codes, -127, 127, out=codes).astype(np.int8)
 
     def decode(self, codes: Codes, out: Floats | None = None) -> Floats:
-        """Where the graph has the rows of these codes (n, m): (n, walked), in `out` if given."""
-        walked = self.walked
-        points: Floats = np.multiply(
-            codes[:, :walked], self.scale[:walked], out=out, dtype=np.float32
-        )
+        """Where the graph has the rows of these codes (n, c) of leading components: (n, c), in
+        `out` if given.
+        """
+        points: Floats = np.multiply(codes, self.scale[: codes.shape[1]], out=out, dtype=np.float32)
         return points
 
     def norms(self, codes: Codes) -> Floats:
@@ -82,20 +80,10 @@ class Projection:
         # Not a product of matrices: that of a row would depend on how many others there are.
         return dots(squares, self.scale[: codes.shape[1]] ** 2)
 
-    def rest_distances(self, rest: Codes, points: Floats) -> Floats:
-        """Squared distances (n, c) in the components that are not walked, between points (n, m)
-        and the rows with these codes (n, c, m - walked).
-        """
-        n, c, r = rest.shape
-        differences = np.multiply(rest, self.scale[self.walked :], dtype=np.float32)
-        differences -= points[:, None, self.walked :]
-        flat = differences.reshape(n * c, r)
-        return squared_norms(flat).reshape(n, c)
-
-    def first(self, walked: int, stored: int) -> Projection:
-        """The projection that has so many of the components, and walks so many of those."""
-        basis = np.ascontiguousarray(self.basis[:, :stored])
-        return Projection(basis, self.offset[:stored], self.scale[:stored], walked)
+    def first(self, dimensions: int, least: int) -> Projection:
+        """The projection to so many of the components."""
+        basis = np.ascontiguousarray(self.basis[:, :dimensions])
+        return Projection(basis, self.offset[:dimensions], self.scale[:dimensions], least)
 
 
 def products(vectors: Floats, basis: Floats) -> Floats:

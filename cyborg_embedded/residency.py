@@ -77,10 +77,6 @@ class BoundedPool:
         for group in range(min(groups, self._most)):
             self._page(view, group)
 
-    def at_hand(self, _rows: int) -> bool:
-        """Never: pages are looked for one by one."""
-        return False
-
     def cold(self, rows: int) -> float:
         """The share of the pages of so many rows that are still to be opened."""
         return max(0.0, 1 - len(self._pages) * self.layout.rows_per_page / max(1, rows))

@@ -106,10 +106,14 @@ def check_include(include: object, known: frozenset[str]) -> frozenset[str]:
         message = "include must be a list of names"
         raise InvalidInputError(message)
     names = list(include)
-    if not all(isinstance(name, str) and name in known for name in names):
+    try:
+        wanted = frozenset(names)
+    except TypeError:
+        wanted = frozenset((None,))
+    if not wanted <= known:
         message = f"include may name {', '.join(sorted(known))}; it holds something else"
         raise InvalidInputError(message)
-    return frozenset(names)
+    return wanted
 
 
 def describe_rows(
@@ -164,7 +168,8 @@ def navigator_dimensions(state: State) -> int | None:
     """Of the graph in memory, or else of the saved one."""
     root, known = state.root, state.navigator.known
     if known is not None:
-        return known.projection.walked if known.projection is not None else root.dimension
+        return known.graph.dimension
     if root.graph is not None:
-        return root.graph.walked or root.dimension
+        sealed = state.pool is not None and state.pool.sealed
+        return (root.graph.walked if sealed else root.graph.dimensions) or root.dimension
     return None

@@ -75,9 +75,9 @@ class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the saved graph covers: every live row below `rows` is in it.
 
-    `dimensions` is that of the projection, of which it walks the first `walked`; both are 0 where
-    it walks the vectors themselves. `efforts` are widths of walks and the recall that they reach
-    (effort.py).
+    `dimensions` is that of the projection, of which the first `walked` do for a walk; both are 0
+    where it walks the vectors themselves. `efforts` are widths of walks and the recall that they
+    reach (effort.py).
     """
 
     rows: Rows

@@ -90,8 +90,7 @@ def nearest(
     if navigator is not None:
         beam = effort_of(navigator, k, beam, recall)
     if navigator is not None and len(prepared) == 1:
-        points = navigator.points(prepared, at_hand=pool.at_hand(state.root.rows))
-        walked = walk(navigator, state, points, k, beam)
+        walked = walk(navigator, state, prepared, k, beam)
         found = find(state, view, pool, prepared, walked, k)
         answer = best_of_one(state, view, pool, ids_of, prepared[0], found[0], k)
     else:
@@ -158,7 +157,7 @@ def walks(
     with ThreadPoolExecutor(threads) as workers:
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
-            pending.append((block, workers.submit(walk_all, navigator, state, block, k, beam)))
+            pending.append((block, workers.submit(walk, navigator, state, block, k, beam)))
             # As many ahead as keeps all busy; more would only take memory.
             if len(pending) > 2 * threads:
                 ready, walked = pending.popleft()
@@ -167,17 +166,13 @@ def walks(
             yield ready, walked.result()
 
 
-def walk(navigator: Navigator, state: State, points: Floats, k: int, beam: int | None) -> Walked:
-    """What the graph leads to, unless it may lack rows that are alive in `state`."""
+def walk(navigator: Navigator, state: State, queries: Floats, k: int, beam: int | None) -> Walked:
+    """What the graph leads to for prepared queries, unless it may lack rows that are alive in
+    `state`.
+    """
+    points = navigator.points(queries)
     found = navigator.candidates(points, k, state.alive, state.deaths, beam)
     return None if navigator.deaths > state.deaths else found
-
-
-def walk_all(
-    navigator: Navigator, state: State, queries: Floats, k: int, beam: int | None
-) -> Walked:
-    """`walk` for prepared queries."""
-    return walk(navigator, state, navigator.points(queries), k, beam)
 
 
 def find(state: State, view: ReadView, pool: Pool, queries: Floats, walked: Walked, k: int) -> Rows:
@@ -262,7 +257,7 @@ def best_of_one(
     pool.wipe(vectors)
     order = distances.argsort(kind="stable")[: k + 1]
     near, away = rows[order], distances[order]
-    if (away[1:] == away[:-1]).any():
+    if np.count_nonzero(away[1:] == away[:-1]):
         return best(rows[None], distances[None], k, ids_of)
     return near[None, :k], away[None, :k]
 

@@ -46,15 +46,14 @@ class State:
     navigator: NavigatorSlot
     root: Root = field(init=False)
     """The root record of the commit."""
+    deaths: int = field(init=False)
+    """How many rows have been deleted so far. Only ever grows."""
 
     def __post_init__(self) -> None:
-        # No property: every query asks for it a dozen times.
-        object.__setattr__(self, "root", self.snapshot.root)
-
-    @property
-    def deaths(self) -> int:
-        """How many rows have been deleted so far. Only ever grows."""
-        return self.root.rows - self.root.live
+        # No properties: every query asks for them a dozen times.
+        root = self.snapshot.root
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "deaths", root.rows - root.live)
 
 
 def derived_tags(state: State) -> list[bytes]:
@@ -114,7 +113,7 @@ class NavigatorSlot:
             if saved is None:
                 return None
             if saved.projection is not None:
-                # What a sealed handle saves in vectors, it is not to spend on codes.
+                # What a sealed handle saves in vectors, it is not to spend on components.
                 return Navigator.restore(view, saved, pool.layout, metric, lean=pool.sealed)
         except IntegrityError:
             self.damaged = True

@@ -101,7 +101,7 @@ def check_graph(folder, found):
         saved = load_graph(view)
         links = saved.links
         m = 0 if saved.projection is None else saved.projection.dimensions
-        walked = 0 if saved.projection is None else saved.projection.walked
+        least = 0 if saved.projection is None else saved.projection.least
         codes = np.zeros((saved.covered, m), np.int8)
 
         def take(first, part):
@@ -109,7 +109,7 @@ def check_graph(folder, found):
 
         if m:
             stream_codes(view, m, saved.covered, take)
-    assert (graph.covered, graph.dimensions, graph.walked) == (saved.covered, m, walked)
+    assert (graph.covered, graph.dimensions, graph.walked) == (saved.covered, m, least)
     head = (links.m, links.ef_construction, links.max_level, links.entry)
     assert (graph.m, graph.ef_construction, graph.max_level, graph.entry) == head
     assert list(graph.rows) == links.rows.tolist()

@@ -6,7 +6,7 @@ from support import KEY
 
 from cyborg_embedded import coarse as module
 from cyborg_embedded.coarse import Coarse
-from cyborg_embedded.components import choose_projection
+from cyborg_embedded.components import train
 from cyborg_embedded.model import PageKind
 
 D, ROWS, STORED = 64, 1500, 1200
@@ -22,7 +22,7 @@ def drawn(count):
 
 
 VECTORS, QUERIES = drawn(ROWS), drawn(30)
-PROJECTION = choose_projection(VECTORS, 32)
+PROJECTION = train(VECTORS, D).first(48, 32)
 ENCODED = PROJECTION.encode(VECTORS)
 NORMS = PROJECTION.norms(ENCODED)
 CODES = Coarse(PROJECTION, ENCODED[:, :16], ENCODED[:, 16:32], NORMS, 0, b"")
@@ -111,14 +111,17 @@ def names(start, stop):
     return [f"{number:04}" for number in range(start, stop)]
 
 
-@pytest.fixture
-def coded(client):
-    """An index with a graph over the first rows."""
+@pytest.fixture(params=[32, None], ids=["forced", "chosen"])
+def coded(request, client):
+    """An index with a graph over the first rows, in as many components as do, or in more."""
     with client.create_index(
-        "coded", index_key=KEY, dimension=D, navigator_dimensions=32, indexing="manual"
+        "coded", index_key=KEY, dimension=D, navigator_dimensions=request.param, indexing="manual"
     ) as index:
         index.upsert(names(0, STORED), VECTORS[:STORED])
         index.optimize()
+        record = index._session.state.root.graph
+        wanted = (16, 32) if request.param is None else (32, 32)
+        assert (record.walked, record.dimensions) == wanted
         yield index
 
 
@@ -138,7 +141,13 @@ def test_codes_of_a_handle(client, coded):
         one, other = getattr(made, part), getattr(saved, part)
         assert len(one) == len(other) == ROWS
         assert np.array_equal(one, other), part
-    assert saved.first.shape[1] + saved.second.shape[1] == saved.projection.walked == 32
+    projection = saved.projection
+    assert saved.first.shape[1] + saved.second.shape[1] == projection.least
+    whole = projection.encode(VECTORS)
+    assert whole.shape[1] == projection.dimensions
+    codes = np.concatenate((saved.first, saved.second), axis=1)
+    assert np.array_equal(codes, whole[:, : projection.least])
+    assert np.array_equal(saved.norms, projection.norms(whole))
 
 
 def test_codes_grow(coded):

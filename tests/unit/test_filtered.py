@@ -8,7 +8,7 @@ from cyborg_embedded import Client, filtered, planner
 from cyborg_embedded.filtered import nearest_among
 from cyborg_embedded.selection import Selection
 
-ROWS, D = 1600, 48
+ROWS, D = 1600, 64
 RANDOM = np.random.default_rng(5)
 SCALES = 0.8 ** np.arange(D)
 VECTORS = (RANDOM.normal(size=(ROWS + 100, D)) * SCALES).astype(np.float32)
@@ -167,3 +167,44 @@ def test_what_is_spared_is_remembered(session, monkeypatch):
     assert strategies[0] == "rows"
     assert strategies[-1] == "codes"
     assert session.codes.known
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "wanted"), [(None, (16, 32)), (24, (24, 24)), (D, (0, D))], ids=str
+)
+def test_components_that_the_planner_knows(client, dimensions, wanted):
+    """The planner is told how many components are in the short codes and in the graph, whether that
+    is in memory or not; and that there are none where there is no graph.
+    """
+    with client.create_index(
+        "x", index_key=KEY, dimension=D, navigator_dimensions=dimensions, indexing="manual"
+    ) as index:
+        index.upsert([f"{number:04}" for number in range(ROWS)], VECTORS[:ROWS])
+        assert components_of(index) == (0, 0, False)
+        index.optimize()
+        assert components_of(index) == (*wanted, True)
+    with client.load_index("x", index_key=KEY) as index:
+        assert components_of(index) == (*wanted, False)
+        index.query(QUERIES[0])
+        assert components_of(index) == (*wanted, True)
+
+
+def components_of(index):
+    """How many the planner is told of, and whether the graph is in memory."""
+    mask = np.ones(ROWS, bool)
+    with index._session.read() as (state, _):
+        case = filtered.case_of(index._session, state, 1, 10, Selection(mask, ROWS, 0), None, None)
+    return case.coded, case.walked, case.graph_ready
+
+
+def test_one_query_is_as_many(session, monkeypatch):
+    """A walk finds the same for a query alone and among others."""
+    for name, value in CHEAP["graph"].items():
+        monkeypatch.setattr(planner, name, value)
+    mask = some(1200)
+    whole = among(session, mask)
+    assert whole.choice.strategy == "graph"
+    for place in range(len(QUERIES)):
+        alone = among(session, mask, QUERIES[place : place + 1])
+        assert alone.rows[0].tolist() == whole.rows[place].tolist()
+        assert alone.distances[0].tolist() == whole.distances[place].tolist()

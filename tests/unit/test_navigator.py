@@ -10,18 +10,17 @@ from support import wait_until
 from unit_harness import PagedStore
 
 from cyborg_embedded import graph as graph_module
-from cyborg_embedded import navigator as navigator_module
 from cyborg_embedded.components import choose_projection
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, METRICS
 from cyborg_embedded.navigation import load_graph, save_graph
 from cyborg_embedded.navigator import (
     BEAM,
+    FEW,
+    MANY,
     MORE_AT_REST,
     RANKED_EXTRA,
-    REFINED,
-    UNREFINED,
-    WIDE_SHARE,
+    WIDER_LEAN,
     Navigator,
 )
 from cyborg_embedded.precision import encode
@@ -41,23 +40,29 @@ LATE = np.setdiff1d(np.arange(ROWS, ROWS + MORE), [ROWS + 4])
 
 
 def projection_of(metric):
+    """One of more components than do."""
     projection = choose_projection(prepare(VECTORS[LIVE], metric))
-    assert projection.walked < projection.dimensions
+    assert 0 < projection.least < projection.dimensions < D
     return projection
 
 
-def built(metric, projection):
+def forced(metric, walked=32):
+    """One of just so many components."""
+    return choose_projection(prepare(VECTORS[LIVE], metric), walked)
+
+
+def built(metric, projection, *, lean=False):
     """A navigator over the rows that are alive at first."""
-    navigator = Navigator.empty(len(LIVE), ROWS, projection, D, metric)
+    navigator = Navigator.empty(len(LIVE), projection, D, metric, lean=lean)
     navigator.add(LIVE, ROWS, prepare(VECTORS[LIVE], metric), 1, len(LIVE))
     return navigator
 
 
-def shared(metric, projection):
+def shared(metric, projection, *, lean=False):
     """A navigator as `built` makes it, for who changes nothing of it."""
-    known = (metric, projection is not None)
+    known = (metric, projection and (projection.least, projection.dimensions), lean)
     if known not in SHARED:
-        SHARED[known] = built(metric, projection)
+        SHARED[known] = built(metric, projection, lean=lean)
     return SHARED[known]
 
 
@@ -112,22 +117,34 @@ def restored(navigator, metric, path, *, lean=False):
             return Navigator.restore(view, load_graph(view), layout, metric, lean=lean)
 
 
-def extra(k, beam=None):
-    """How many candidates there are beyond k."""
+def number(ranked, k, beam=None):
+    """How many candidates there are."""
     width = max(BEAM, 2 * k) if beam is None else beam
-    return max(RANKED_EXTRA, k // 4, width // 32)
+    least = k + max(RANKED_EXTRA, k // 4, width // 32)
+    if ranked is None:
+        return least
+    return max(int(ranked.each * least), width // ranked.share)
 
 
-def candidates(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
-    """The candidates of queries, a list for each without what stands for none."""
+def ordered(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
+    """The candidates of queries as they come, (m, c)."""
     if alive is None:
         alive = alive_of(navigator)
     points = navigator.points(prepare(queries, metric))
-    answer = navigator.candidates(points, k, alive, int((~alive).sum()), beam)
+    deaths = int((~alive).sum())
+    answer = navigator.candidates(points, k, alive, deaths, beam)
     if answer is None:
         return None
     rows, covered = answer
     assert covered == min(navigator.graph.covered, len(alive))
+    return rows
+
+
+def candidates(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
+    """The candidates of queries, a list for each without what stands for none."""
+    rows = ordered(navigator, metric, k, alive, beam, queries)
+    if rows is None:
+        return None
     return [sorted(line[line >= 0].tolist()) for line in rows]
 
 
@@ -143,7 +160,8 @@ def true_recall(navigator, metric, rows, k=K, alive=None):
     points = prepare(VECTORS[rows], metric).astype(float)
     hits = 0
     queries = prepare(QUERIES, metric)
-    for query, near in zip(queries, found(navigator, metric, k, alive), strict=True):
+    answer = found(navigator, metric, k, alive)
+    for query, near in zip(queries, answer, strict=True):
         distances = ((points - query) ** 2).sum(axis=1)
         if metric == "inner_product":
             distances = -(points @ query)
@@ -198,7 +216,7 @@ def test_restored_over_codes_lies_at_rest(made, tmp_path, monkeypatch):
     assert np.array_equal(np.sort(again.graph.rows), rows)
     for k in (1, K, 60):
         for line in found(again, "cosine", k):
-            assert len(line) == len(set(line)) == k + extra(k)
+            assert len(line) == len(set(line)) == number(MANY, k)
             assert np.isin(line, rows).all()
     at_rest = true_recall(again, "cosine", rows)
     assert again.graph.at_rest
@@ -209,27 +227,50 @@ def test_restored_over_codes_lies_at_rest(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("k", [K, 200])
-def test_the_beam_at_rest(k, tmp_path, monkeypatch):
-    """At rest the beam of a walk is narrower, but never than what is to be ranked."""
+@pytest.mark.parametrize("lean", [False, True])
+def test_the_beam(k, lean, tmp_path, monkeypatch):
+    """At rest the beam of a walk is narrower, and in fewer components than there are it is wider,
+    but never is it narrower than what is to be ranked.
+    """
     monkeypatch.setattr(graph_module, "PAYS_SHARE", 1)
     navigator = shared("euclidean", projection_of("euclidean"))
-    again, widths = restored(navigator, "euclidean", tmp_path / "x.cyb"), []
-    real = again.graph.search
+    again = restored(navigator, "euclidean", tmp_path / "x.cyb", lean=lean)
+    real, widths = again.graph.search, []
 
     def search(points, width, wanted):
-        widths.append(width)
+        widths.append((width, wanted))
         return real(points, width, wanted)
 
     monkeypatch.setattr(again.graph, "search", search)
-    for beam in (None, 1, 512):
-        candidates(again, "euclidean", k, beam=beam, queries=QUERIES[:1])
-        width = max(BEAM, 2 * k) if beam is None else beam
-        assert widths.pop() == max(width - width // MORE_AT_REST, k + extra(k, beam))
-    again.graph.wake()
-    for beam in (None, 1, 512):
-        candidates(again, "euclidean", k, beam=beam, queries=QUERIES[:1])
-        width = max(BEAM, 2 * k) if beam is None else beam
-        assert widths.pop() == max(width, k + extra(k, beam))
+    for at_rest in (True, False):
+        if not at_rest:
+            again.graph.wake()
+        assert again.graph.at_rest == at_rest
+        for beam in (None, 1, 512):
+            ordered(again, "euclidean", k, beam=beam, queries=QUERIES[:1])
+            width = max(BEAM, 2 * k) if beam is None else beam
+            if at_rest:
+                width -= width // MORE_AT_REST
+            if lean:
+                width += width // WIDER_LEAN
+            ranked = number(FEW if lean else MANY, k, beam)
+            assert widths.pop() == (max(width, ranked), None)
+
+
+def test_what_a_walk_gives(monkeypatch):
+    """Where no row has died in the graph, no more is taken from a walk than is ranked."""
+    navigator = built("euclidean", projection_of("euclidean"))
+    navigator.spared = len(DEAD)
+    real, seen = navigator.graph.search, []
+
+    def search(points, width, wanted):
+        seen.append((width, wanted))
+        return real(points, width, wanted)
+
+    monkeypatch.setattr(navigator.graph, "search", search)
+    rows = ordered(navigator, "euclidean")
+    assert rows.shape == (len(QUERIES), number(MANY, K))
+    assert seen.pop() == (BEAM, number(MANY, K))
 
 
 def test_dead_rows_at_rest(tmp_path, monkeypatch):
@@ -247,41 +288,91 @@ def test_dead_rows_at_rest(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("made", [built, grown])
-def test_points_at_rest(made, tmp_path):
-    """What a restored navigator walks on are the codes of its rows, and their lengths."""
+@pytest.mark.parametrize("lean", [False, True])
+def test_points_at_rest(made, lean, tmp_path):
+    """What a restored navigator walks on are the codes of its rows, and their lengths; a lean one
+    has the first of them alone.
+    """
     projection = projection_of("cosine")
     navigator = made("cosine", projection)
-    again = restored(navigator, "cosine", tmp_path / "x.cyb")
+    again = restored(navigator, "cosine", tmp_path / "x.cyb", lean=lean)
+    walked = projection.least if lean else projection.dimensions
     frontier = again.graph._frontier
-    codes = codes_of(navigator, "cosine")[frontier.links.rows, : projection.walked]
+    codes = codes_of(navigator, "cosine")[frontier.links.rows, :walked]
     assert np.array_equal(frontier.codes, codes)
-    assert np.array_equal(frontier.scale, projection.scale[: projection.walked])
-    norms = ((codes * projection.scale[: projection.walked].astype(float)) ** 2).sum(axis=1)
+    assert np.array_equal(frontier.scale, projection.scale[:walked])
+    norms = ((codes * projection.scale[:walked].astype(float)) ** 2).sum(axis=1)
     assert np.allclose(frontier._norms, norms, rtol=1e-4)
 
 
-def test_restored_lean(tmp_path):
-    """A lean navigator keeps no codes beside its graph, and has more candidates instead, among them
-    nearly all of the nearest.
+@pytest.mark.parametrize("made_lean", [False, True])
+@pytest.mark.parametrize("lean", [False, True])
+def test_restored_in_other_components(made_lean, lean, tmp_path, monkeypatch):
+    """Whether a graph was made in all components or in those that do, it is restored in the ones or
+    the others, and nearly all of the nearest are found, at rest, awake and after it has grown.
     """
-    navigator = shared("euclidean", projection_of("euclidean"))
-    again = restored(navigator, "euclidean", tmp_path / "x.cyb", lean=True)
-    assert again._rest is None
-    assert again.graph.at_rest
-    for _ in range(2):
+    monkeypatch.setattr(graph_module, "PAYS_SHARE", 1)
+    projection = projection_of("euclidean")
+    navigator = shared("euclidean", projection, lean=made_lean)
+    again = restored(navigator, "euclidean", tmp_path / "x.cyb", lean=lean)
+    walked = projection.least if lean else projection.dimensions
+    assert again.graph.dimension == walked
+    assert again.points(QUERIES).shape == (len(QUERIES), walked)
+    assert again.projection.dimensions == projection.dimensions
+    assert again.projection.least == projection.least
+    for at_rest in (True, False):
+        assert again.graph.at_rest == at_rest
         for line in found(again, "euclidean"):
-            assert len(line) == len(set(line)) == UNREFINED * (K + extra(K))
+            assert len(line) == len(set(line)) == number(FEW if lean else MANY, K)
         assert true_recall(again, "euclidean", LIVE) > 0.97
+        assert again.graph.at_rest == at_rest
         again.graph.wake()
-    again.add(LATE, ROWS + MORE, prepare(VECTORS[LATE], "euclidean"), 1, 70)
-    assert again._rest is None
+    grow(again, "euclidean")
+    assert again.graph.dimension == walked
     assert true_recall(again, "euclidean", np.concatenate((LIVE, LATE))) > 0.97
+
+
+def test_lean_walks_what_does():
+    """A lean navigator walks the fewest components that do, in which its queries and its rows lie
+    where a projection to just these has them; one that is not lean walks all.
+    """
+    projection = projection_of("euclidean")
+    for lean, walked in ((False, projection.dimensions), (True, projection.least)):
+        navigator = shared("euclidean", projection, lean=lean)
+        assert navigator.graph.dimension == walked
+        points = navigator.points(QUERIES)
+        assert points.shape == (len(QUERIES), walked)
+        assert np.allclose(points, projection.points(QUERIES)[:, :walked], atol=1e-5)
+        assert np.array_equal(points, projection.points(QUERIES, walked))
+        near, distances, _ = navigator.graph.search(points, BEAM, 5)
+        stored = codes_of(navigator, "euclidean")[:, :walked] * projection.scale[:walked]
+        true = ((stored[near] - points[:, None].astype(float)) ** 2).sum(axis=2)
+        assert np.allclose(distances, true, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_lean_finds_the_nearest(metric):
+    """The few components of a lean navigator lead to nearly all of the nearest."""
+    navigator = shared(metric, projection_of(metric), lean=True)
+    assert true_recall(navigator, metric, LIVE) > 0.97
+
+
+def test_lean_is_no_other_where_all_are_walked():
+    """Where there are no more components than do, a lean navigator finds what any other does."""
+    projection = forced("euclidean")
+    assert projection.least == projection.dimensions == 32
+    plain = shared("euclidean", projection)
+    lean = shared("euclidean", projection, lean=True)
+    assert lean.graph.dimension == plain.graph.dimension == 32
+    for k, beam in itertools.product((1, K, 60), (None, 1, 512)):
+        one = ordered(lean, "euclidean", k, beam=beam)
+        assert np.array_equal(one, ordered(plain, "euclidean", k, beam=beam))
 
 
 def test_restored_with_rows_in_any_order(tmp_path):
     """The nodes of a graph may be in any order: codes go to theirs, with a projection or without."""
     for projection in (projection_of("euclidean"), None):
-        navigator = Navigator.empty(len(LIVE), ROWS, projection, D, "euclidean")
+        navigator = Navigator.empty(len(LIVE), projection, D, "euclidean")
         order = np.random.default_rng(6).permutation(LIVE)
         navigator.add(order, ROWS, prepare(VECTORS[order], "euclidean"), 1, len(order))
         path = tmp_path / f"{projection is None}.cyb"
@@ -336,27 +427,16 @@ def test_growing_by_nothing():
     assert len(navigator.graph) == len(LIVE)
 
 
-@pytest.mark.parametrize("made", [built, grown])
-def test_rest_codes_go_by_row(made, tmp_path):
-    """What the graph does not walk is kept by row, also when restored; rows that are not in the
-    graph have zeros.
-    """
-    projection = projection_of("cosine")
-    navigator = made("cosine", projection)
-    covered = navigator.graph.covered
-    wanted = codes_of(navigator, "cosine")[:, projection.walked :]
-    assert navigator._rest.dtype == np.int8
-    assert np.array_equal(navigator._rest[:covered], wanted)
-    assert not navigator._rest[DEAD].any()
-    again = restored(navigator, "cosine", tmp_path / "x.cyb")
-    assert np.array_equal(again._rest, wanted)
-
-
-def test_without_a_projection():
-    """A navigator over vectors has no codes, and saves none."""
-    navigator = built("euclidean", None)
-    assert navigator._rest.shape == (ROWS, 0)
+@pytest.mark.parametrize("lean", [False, True])
+def test_without_a_projection(lean):
+    """A navigator over vectors walks these, lean or not, and saves no projection."""
+    navigator = shared("euclidean", None, lean=lean)
+    assert navigator.graph.dimension == D
+    assert navigator.points(QUERIES) is QUERIES
     assert navigator.graph_to_save().projection is None
+    for beam in (None, 1, 512):
+        rows = ordered(navigator, "euclidean", beam=beam)
+        assert rows.shape == (len(QUERIES), number(None, K, beam))
 
 
 def test_efforts_are_saved(tmp_path):
@@ -461,50 +541,95 @@ def test_one_query_among_others_has_no_neighbours(case):
 # --- the candidates ------------------------------------------------------------------------------
 
 
-def test_number_of_candidates(case):
-    """Each query gets k candidates and a few more, none of them twice, however narrow the beam."""
-    metric, projection = case
-    navigator = shared(metric, projection)
-    for k, beam in itertools.product([1, 2, 10, 40], [None, 1, 500]):
-        for rows in candidates(navigator, metric, k, beam=beam):
-            assert len(rows) == len(set(rows)) == k + extra(k, beam)
-
-
-def test_candidates_are_the_best_of_the_walk_in_all_components():
-    """Of what the graph finds, the candidates are the nearest in all stored components, dead rows
-    aside.
+@pytest.mark.parametrize(
+    ("made", "lean", "ranked"),
+    [
+        (projection_of, False, MANY),
+        (projection_of, True, FEW),
+        (forced, False, FEW),
+        (lambda _: None, False, None),
+    ],
+    ids=["many", "lean", "forced", "vectors"],
+)
+def test_number_of_candidates(made, lean, ranked):
+    """Each query gets k candidates and some more, none of them twice, however narrow the beam: more
+    after a walk in few components, and after a wide one.
     """
-    projection = projection_of("euclidean")
+    navigator = shared("euclidean", made("euclidean"), lean=lean)
+    for k, beam in itertools.product([1, 2, 10, 40], [None, 1, 500, 1200]):
+        wanted = number(ranked, k, beam)
+        assert wanted > k
+        for rows in candidates(navigator, "euclidean", k, beam=beam):
+            assert len(rows) == len(set(rows)) == wanted
+
+
+def test_more_candidates():
+    """There are more of them in few components than in many, and the wider a walk was."""
+    counts = {}
+    for name, projection in (("many", projection_of("euclidean")), ("few", forced("euclidean"))):
+        navigator = shared("euclidean", projection)
+        for beam in (None, 1000):
+            counts[name, beam] = ordered(navigator, "euclidean", beam=beam).shape[1]
+    for beam in (None, 1000):
+        assert counts["many", beam] < counts["few", beam]
+    for name, ranked in (("many", MANY), ("few", FEW)):
+        assert counts[name, None] < counts[name, 1000] == 1000 // ranked.share
+
+
+@pytest.mark.parametrize("dimensions", [16, 33, 48])
+def test_forced_dimensions(dimensions):
+    """As many components as were asked for are all there are, and walked by any navigator: few, as
+    nobody knows whether they do.
+    """
+    projection = forced("euclidean", dimensions)
+    assert projection.least == projection.dimensions == dimensions
+    for lean in (False, True):
+        navigator = built("euclidean", projection, lean=lean)
+        assert navigator.graph.dimension == dimensions
+        rows = ordered(navigator, "euclidean")
+        assert rows.shape == (len(QUERIES), number(FEW, K))
+
+
+@pytest.mark.parametrize("beam", [None, 900])
+@pytest.mark.parametrize("kind", ["many", "few", "vectors"])
+def test_candidates_are_the_first_of_the_walk(kind, beam):
+    """The candidates are the first that a walk finds, in its order, dead rows aside."""
+    projection = {"many": projection_of, "few": forced}.get(kind, lambda _: None)("euclidean")
+    ranked = {"many": MANY, "few": FEW}.get(kind)
     navigator = shared("euclidean", projection)
-    points = projection.points(QUERIES)
-    walk, _, _ = navigator.graph.search(points[:, : projection.walked], BEAM)
-    whole = projection.encode(VECTORS[:ROWS]) * projection.scale.astype(float)
+    walk, distances, _ = navigator.graph.search(navigator.points(QUERIES), beam or BEAM)
+    assert (distances[:, 1:] >= distances[:, :-1]).all()
+    wanted = number(ranked, K, beam)
     alive = alive_of(navigator)
-    kept = K + extra(K)
     for dead in ([], LIVE[::9]):
         alive[dead] = False
-        got = found(navigator, "euclidean", alive=alive)
-        for point, line, near in zip(points, walk, got, strict=True):
-            rows = line[alive[line]][: max(REFINED * kept, BEAM // WIDE_SHARE)]
-            distances = ((whole[rows] - point) ** 2).sum(axis=1)
-            assert sorted(rows[np.argsort(distances)[:kept]].tolist()) == near
+        got = ordered(navigator, "euclidean", alive=alive, beam=beam)
+        assert got.tolist() == [line[alive[line]][:wanted].tolist() for line in walk]
 
 
-def test_a_wide_walk_is_sorted_further(monkeypatch):
-    """Of what a wide walk finds, half is sorted by all components."""
-    monkeypatch.setattr(navigator_module, "REFINED", 1)
-    projection = projection_of("euclidean")
+@pytest.mark.parametrize("kind", ["many", "few", "vectors"])
+def test_candidates_among_those_wanted(kind):
+    """Of the rows that are wanted the candidates are the first that a walk finds, in its order; as
+    many as would do after a walk in all components are enough.
+    """
+    projection = {"many": projection_of, "few": forced}.get(kind, lambda _: None)("euclidean")
+    ranked = {"many": MANY, "few": FEW}.get(kind)
     navigator = shared("euclidean", projection)
-    points, beam = projection.points(QUERIES), 900
-    walk, _, _ = navigator.graph.search(points[:, : projection.walked], beam)
-    whole = projection.encode(VECTORS[:ROWS]) * projection.scale.astype(float)
-    kept = K + extra(K, beam)
-    assert kept < beam // WIDE_SHARE
-    got = candidates(navigator, "euclidean", beam=beam)
-    for point, line, near in zip(points, walk, got, strict=True):
-        rows = line[: beam // WIDE_SHARE]
-        distances = ((whole[rows] - point) ** 2).sum(axis=1)
-        assert sorted(rows[np.argsort(distances)[:kept]].tolist()) == near
+    points = navigator.points(QUERIES)
+    told = set()
+    for share, width in itertools.product((2, 4, 8), (1, BEAM, 600)):
+        wanted = alive_of(navigator)
+        wanted[np.arange(ROWS) % share > 0] = False
+        count = number(ranked, K, width)
+        walk, _, _ = navigator.graph.search(points, max(width, count))
+        rows, enough, covered = navigator.among(points, K, wanted, width)
+        assert covered == ROWS
+        assert rows.shape == (len(QUERIES), count)
+        lines = [line[wanted[line]].tolist() for line in walk]
+        assert [line[line >= 0].tolist() for line in rows] == [line[:count] for line in lines]
+        assert enough.tolist() == [len(line) >= K + RANKED_EXTRA for line in lines]
+        told |= set(enough.tolist())
+    assert told == {False, True}
 
 
 def test_recall(case):
@@ -513,15 +638,36 @@ def test_recall(case):
     assert true_recall(shared(metric, projection), metric, LIVE) > 0.97
 
 
-def test_one_query_is_as_many(case):
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_recall_in_few_components(metric):
+    """Also where few components were asked for."""
+    assert true_recall(shared(metric, forced(metric)), metric, LIVE) > 0.97
+
+
+@pytest.mark.parametrize("beam", [None, 512])
+def test_one_query_is_as_many(case, beam):
     """A query finds the same alone and among others."""
     metric, projection = case
     navigator = shared(metric, projection)
     alone = [
-        candidates(navigator, metric, queries=QUERIES[place : place + 1])[0]
+        candidates(navigator, metric, beam=beam, queries=QUERIES[place : place + 1])[0]
         for place in range(len(QUERIES))
     ]
-    assert found(navigator, metric) == alone
+    assert candidates(navigator, metric, beam=beam) == alone
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_one_query_is_as_many_at_rest(lean, tmp_path, monkeypatch):
+    """So it does at rest, where it is walked by itself in any case."""
+    monkeypatch.setattr(graph_module, "PAYS_SHARE", 1)
+    navigator = shared("euclidean", projection_of("euclidean"))
+    again = restored(navigator, "euclidean", tmp_path / "x.cyb", lean=lean)
+    alone = [
+        candidates(again, "euclidean", queries=QUERIES[place : place + 1])[0]
+        for place in range(len(QUERIES))
+    ]
+    assert candidates(again, "euclidean") == alone
+    assert again.graph.at_rest
 
 
 def test_candidates_while_growing():

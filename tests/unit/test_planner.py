@@ -20,7 +20,7 @@ def case(**changes):
         "dimension": 384,
         "queries": 1,
         "threads": 2,
-        "coded": True,
+        "coded": 48,
         "walked": 96,
         "codes_ready": True,
         "graph_ready": True,
@@ -55,9 +55,9 @@ def test_nearly_all_rows_are_walked():
 def test_what_is_not_there_is_not_chosen():
     """Without a graph and codes every row is measured, without codes rows are measured or walked."""
     for matching in (1, 10_000, 100_000):
-        assert strategy(matching=matching, coded=False, walked=0) == "rows"
-        assert strategy(matching=matching, coded=False, walked=0, ef=100) == "rows"
-        assert strategy(matching=matching, coded=False) in {"rows", "graph"}
+        assert strategy(matching=matching, coded=0, walked=0) == "rows"
+        assert strategy(matching=matching, coded=0, walked=0, ef=100) == "rows"
+        assert strategy(matching=matching, coded=0) in {"rows", "graph"}
 
 
 cases = st.builds(
@@ -67,7 +67,7 @@ cases = st.builds(
     dimension=st.integers(1, 4096),
     queries=st.integers(1, 5000),
     threads=st.integers(1, 64),
-    coded=st.booleans(),
+    coded=st.sampled_from([0, 16, 96, 384]),
     walked=st.sampled_from([0, 16, 96, 384]),
     codes_ready=st.booleans(),
     graph_ready=st.booleans(),
@@ -117,7 +117,7 @@ def test_the_cheapest_of_what_is_ready(given_case):
         {"matching": 10_000, "codes_ready": False},
         {"matching": 40_000, "codes_ready": False},
         {"matching": 20_000, "codes_ready": False, "graph_ready": False, "cold": 0.5},
-        {"matching": 95_000, "graph_ready": False, "coded": False},
+        {"matching": 95_000, "graph_ready": False, "coded": 0},
         {"matching": 500, "codes_ready": False, "graph_ready": False},
     ],
 )
@@ -184,3 +184,19 @@ def test_costs_grow_with_what_is_touched():
         for less, more in itertools.pairwise(costs):
             for way in ("rows", "codes"):
                 assert less[way] < more[way]
+
+
+def test_costs_grow_with_components():
+    """Codes cost what the components in them do, a walk what those in the graph do; neither what
+    the other's do.
+    """
+    for queries in (1, 10):
+        few = choose(case(queries=queries, coded=16, walked=96), {}).costs
+        more_coded = choose(case(queries=queries, coded=48, walked=96), {}).costs
+        more_walked = choose(case(queries=queries, coded=16, walked=192), {}).costs
+        assert few.keys() == more_coded.keys() == more_walked.keys() == {"rows", "codes", "graph"}
+        assert few["codes"] < more_coded["codes"]
+        assert few["graph"] < more_walked["graph"]
+        assert few["codes"] == more_walked["codes"]
+        assert few["graph"] == more_coded["graph"]
+        assert few["rows"] == more_coded["rows"] == more_walked["rows"]

@@ -3,21 +3,25 @@
 import numpy as np
 import pytest
 
+from cyborg_embedded import components as module
 from cyborg_embedded.components import (
+    AMONG,
+    DRIFT,
     FEWEST_DIMENSIONS,
     FEWEST_ROWS,
-    MORE,
+    LARGEST,
+    LEAST_RECALL,
     MOST_DIMENSIONS,
     MOST_SHARE,
     NEIGHBOURS,
-    RANKED,
-    RANKED_RECALL,
     STEP,
-    WALKED_TO,
+    THINNED_ROWS,
+    THINNED_TIMES,
     WANTED_RECALL,
     choose_projection,
     has_drifted,
     measured,
+    thinned_out,
     train,
 )
 from cyborg_embedded.projection import SMALL_PRODUCT, products
@@ -50,12 +54,14 @@ def nearest_others(points, queries, k):
     return np.argsort(distances, axis=1)[:, :k]
 
 
-def recall(projection, sample, queries=100):
-    """The share of true neighbours among the candidates, measured without the package's help."""
-    walked = projection.walked
-    stored = projection.encode(sample)[:, :walked] * projection.scale[:walked]
-    asked = projection.points(sample[:queries])[:, :walked]
-    near = nearest_others(stored, asked, WALKED_TO)
+def recall(projection, sample, queries=100, components=None):
+    """The share of true neighbours among the candidates in so many components, the fewest that do
+    if not told, measured without the package's help.
+    """
+    used = projection.least if components is None else components
+    stored = projection.encode(sample)[:, :used] * projection.scale[:used]
+    asked = projection.points(sample[:queries])[:, :used]
+    near = nearest_others(stored, asked, AMONG)
     true = nearest_others(sample, sample[:queries], NEIGHBOURS)
     hits = [len(set(a) & set(b)) for a, b in zip(true.tolist(), near.tolist(), strict=True)]
     return sum(hits) / true.size
@@ -90,7 +96,7 @@ def test_points_keep_distances():
 def test_deterministic():
     """The same rows give the same projection, bit for bit."""
     again = choose_projection(SAMPLE.copy())
-    assert again.walked == CHOSEN.walked
+    assert again.least == CHOSEN.least
     for name in ("basis", "offset", "scale"):
         assert getattr(again, name).tobytes() == getattr(CHOSEN, name).tobytes()
 
@@ -151,63 +157,101 @@ def test_products_work_on_this_thread_alone():
         assert left.shape[-2] * left.shape[-1] * right.shape[-1] <= SMALL_PRODUCT
 
 
-def test_points_that_are_walked():
-    """The points in what is walked are the leading components of the whole ones."""
-    walked, whole = CHOSEN.points(SAMPLE[:9], walked=True), CHOSEN.points(SAMPLE[:9])
-    assert walked.shape == (9, CHOSEN.walked)
-    assert np.allclose(walked, whole[:, : CHOSEN.walked], rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("components", [1, 16, CHOSEN.least, CHOSEN.dimensions])
+def test_points_in_few_components(components):
+    """The points in some leading components are those of the whole ones."""
+    some, whole = CHOSEN.points(SAMPLE[:9], components), CHOSEN.points(SAMPLE[:9])
+    assert whole.shape == (9, CHOSEN.dimensions)
+    assert some.shape == (9, components)
+    assert np.allclose(some, whole[:, :components], rtol=1e-5, atol=1e-5)
 
 
-def test_lengths_of_what_is_walked():
+@pytest.mark.parametrize("components", [1, 16, CHOSEN.least, CHOSEN.dimensions])
+def test_lengths_of_what_is_walked(components):
     """Their squares are those of the decoded points, and the codes stay as they are."""
-    codes = CHOSEN.encode(SAMPLE)
+    codes = CHOSEN.encode(SAMPLE, components)
     before = codes.copy()
     true = (CHOSEN.decode(codes).astype(float) ** 2).sum(axis=1)
-    assert np.allclose(CHOSEN.norms(codes[:, : CHOSEN.walked]), true, rtol=1e-5)
+    assert np.allclose(CHOSEN.norms(codes), true, rtol=1e-5)
     assert np.array_equal(codes, before)
 
 
-def test_decoding_gives_what_is_walked():
-    """The graph's points are the first components of what the codes stand for."""
-    codes = CHOSEN.encode(SAMPLE[:50])
+@pytest.mark.parametrize("components", [1, 16, CHOSEN.least, CHOSEN.dimensions])
+def test_decoding_gives_what_is_walked(components):
+    """The graph's points are what the codes stand for, in as many components as there are codes of,
+    also where it says where they are to be written.
+    """
+    codes = CHOSEN.encode(SAMPLE[:50], components)
+    wanted = (codes * CHOSEN.scale[:components]).astype(np.float32)
     points = CHOSEN.decode(codes)
     assert points.dtype == np.float32
-    assert np.array_equal(points, (codes * CHOSEN.scale)[:, : CHOSEN.walked].astype(np.float32))
+    assert np.array_equal(points, wanted)
+    out = np.zeros_like(wanted)
+    assert CHOSEN.decode(codes, out) is out
+    assert np.array_equal(out, wanted)
 
 
-def test_walked_and_rest_are_the_whole_distance():
-    """What is walked and what is not add up to the distance in all components."""
-    walked = CHOSEN.walked
-    assert walked < CHOSEN.dimensions
-    points = CHOSEN.points(SAMPLE[:7])
-    rows = np.random.default_rng(1).integers(0, ROWS, (7, 30))
-    codes = CHOSEN.encode(SAMPLE)[rows]
-    rest = CHOSEN.rest_distances(codes[:, :, walked:], points)
-    assert rest.shape == (7, 30)
-    near = np.stack([CHOSEN.decode(part) for part in codes])
-    inside = ((near - points[:, None, :walked]) ** 2).sum(axis=2)
-    whole = ((codes * CHOSEN.scale - points[:, None]) ** 2).sum(axis=2)
-    assert np.allclose(inside + rest, whole, rtol=1e-4, atol=1e-5)
+def test_the_first_components():
+    """A projection to some of the components has those of the whole one, and says which of them do."""
+    some = CHOSEN.first(32, 16)
+    assert (some.dimensions, some.least) == (32, 16)
+    assert some.basis.flags.c_contiguous
+    assert np.array_equal(some.basis, CHOSEN.basis[:, :32])
+    assert np.array_equal(some.encode(SAMPLE), CHOSEN.encode(SAMPLE, 32))
 
 
-@pytest.mark.parametrize("d", [FEWEST_DIMENSIONS, 100, 130])
-@pytest.mark.parametrize("decay", [0.5, 0.9, 0.95, 0.97])
-def test_chosen_dimensions(d, decay):
-    """Dimensions are multiples of 16, walked ones at most three quarters, stored ones more."""
-    chosen = choose_projection(decaying(decay, d=d))
-    if chosen is None:
-        assert decay == 0.97
-        return
-    walked, m = chosen.walked, chosen.dimensions
-    assert walked % STEP == m % STEP == 0
+@pytest.mark.parametrize("walked", [1, 20, 64, D - 1])
+def test_forced_dimensions(walked):
+    """As many components as are asked for are the leading ones, and all of them are walked, however
+    few do or how little it pays.
+    """
+    for sample in (SAMPLE, decaying(1.0, rows=200)):
+        chosen = choose_projection(sample, walked)
+        assert chosen.least == chosen.dimensions == walked
+        assert chosen.basis.shape == (D, walked)
+        assert np.array_equal(chosen.basis, train(sample, D).basis[:, :walked])
+    assert recall(choose_projection(SAMPLE, D - 1), SAMPLE) == 1
+
+
+def test_forced_dimensions_that_are_no_projection():
+    """There is none to as many dimensions as vectors have, or of numbers too large to square."""
+    for walked in (D, D + 1):
+        assert choose_projection(SAMPLE, walked) is None
+    large = SAMPLE * (2 * LARGEST / np.abs(SAMPLE).max())
+    assert choose_projection(large, 32) is None
+    assert choose_projection(large) is None
+
+
+@pytest.mark.parametrize(
+    ("decay", "d"),
+    [
+        *((decay, d) for d in (FEWEST_DIMENSIONS, 100, 130) for decay in (0.5, 0.9, 0.95, 0.97)),
+        (0.985, 256),
+    ],
+)
+def test_chosen_dimensions(decay, d):
+    """Dimensions are multiples of 16 and at most three quarters, sixteen more than the fewest that
+    do unless that is too many, and as few as find the neighbours of queries that are further away.
+    """
+    sample = decaying(decay, d=d)
+    chosen = choose_projection(sample)
+    least, m, most = chosen.least, chosen.dimensions, int(MOST_SHARE * d) // STEP * STEP
     assert STEP == 16
-    assert 0 < walked <= MOST_SHARE * d
-    least, most = min(int(walked * MORE) // STEP * STEP, d // STEP * STEP), d // STEP * STEP
-    assert least <= m <= most
-    # As few as sort the neighbours well enough.
-    recall_in = measured(train(decaying(decay, d=d), most), decaying(decay, d=d))
-    assert m == most or recall_in(m, RANKED) >= RANKED_RECALL
-    assert m == least or recall_in(m - STEP, RANKED) < RANKED_RECALL
+    assert least % STEP == m % STEP == 0
+    assert 0 < least <= most
+    lowest = min(least + STEP, most)
+    assert lowest <= m <= most
+    full = train(sample, d // STEP * STEP)
+    recall_in = measured(full, sample)
+    assert recall_in(least) >= LEAST_RECALL
+    assert least == STEP or recall_in(least - STEP) < LEAST_RECALL
+    thinned = [measured(full, part) for part in thinned_out(sample)]
+
+    def mean(components):
+        return np.mean([recall_in_some(components) for recall_in_some in thinned])
+
+    assert m == most or mean(m) >= WANTED_RECALL
+    assert m == lowest or mean(m - STEP) < WANTED_RECALL
     assert chosen.basis.shape == (d, m)
     assert chosen.offset.shape == chosen.scale.shape == (m,)
     assert {part.dtype for part in (chosen.basis, chosen.offset, chosen.scale)} == {
@@ -215,23 +259,94 @@ def test_chosen_dimensions(d, decay):
     }
 
 
+@pytest.mark.parametrize(
+    ("decay", "d", "wanted"),
+    [(0.95, 96, (32, 48)), (0.985, 256, (80, 112)), (0.97, 64, (48, 48))],
+)
+def test_dimensions_between_the_fewest_and_the_most(decay, d, wanted):
+    """There is a sample for which sixteen more do, one that needs more than that, and one for which
+    there are no more.
+    """
+    chosen = choose_projection(decaying(decay, d=d))
+    assert (chosen.least, chosen.dimensions) == wanted
+
+
+@pytest.mark.parametrize("recalls", [(1, 0.9975), (0.9975, 1), (1, 0.995), (0.995, 1), (1, 1)])
+def test_thinned_samples_count_alike(recalls, monkeypatch):
+    """What counts is the mean of what thinned samples say, whichever says more."""
+    fewest, wide = 32, 64
+
+    def measuring(_, sample):
+        if len(sample) == 2 * THINNED_ROWS:
+            return lambda components: float(components >= fewest)
+        part = 0 if np.array_equal(sample, whole[::2]) else 1
+        assert part == 0 or np.array_equal(sample, whole[1::2])
+        return lambda components: 1.0 if components >= wide else recalls[part]
+
+    whole = decaying(rows=2 * THINNED_ROWS)
+    monkeypatch.setattr(module, "measured", measuring)
+    chosen = choose_projection(whole)
+    more = fewest + STEP if sum(recalls) >= 2 * WANTED_RECALL else wide
+    assert (chosen.least, chosen.dimensions) == (fewest, more)
+
+
+@pytest.mark.parametrize("rows", [1, 1000, THINNED_ROWS, 2 * THINNED_ROWS - 1])
+def test_a_small_sample_is_not_thinned(rows):
+    """Of a sample with hardly more rows than a thinned one there is a single one."""
+    sample = np.arange(rows, dtype=np.float32)[:, None]
+    (part,) = thinned_out(sample)
+    assert np.array_equal(part, sample[:THINNED_ROWS])
+
+
+@pytest.mark.parametrize("rows", [2 * THINNED_ROWS, 3 * THINNED_ROWS + 7, 5000, 16_384])
+def test_thinned_samples(rows):
+    """Each has as many rows as it is to have, from all over the sample, and none that another has;
+    of many rows there are not more of them.
+    """
+    sample = np.arange(rows, dtype=np.float32)[:, None]
+    thinned = thinned_out(sample)
+    assert len(thinned) == min(rows // THINNED_ROWS, THINNED_TIMES) > 1
+    for part in thinned:
+        assert part.shape == (THINNED_ROWS, 1)
+        places = part[:, 0]
+        assert (np.diff(places) == rows // THINNED_ROWS).all()
+        assert places[0] < rows // THINNED_ROWS
+        assert places[-1] >= rows - 2 * THINNED_ROWS
+    assert len(np.unique(np.concatenate(thinned))) == len(thinned) * THINNED_ROWS
+
+
 @pytest.mark.parametrize("decay", [0.9, 0.95, 0.96])
 def test_recall_of_candidates(decay):
-    """What is chosen finds the neighbours among few candidates, and sixteen fewer would not."""
+    """The fewest components that do find the neighbours among few candidates, sixteen fewer would
+    not, and those that are walked find nearly all.
+    """
     sample = decaying(decay)
     chosen = choose_projection(sample)
     slack = 0.01
-    assert recall(chosen, sample) >= WANTED_RECALL - slack
-    if chosen.walked > STEP:
-        fewer = chosen.first(chosen.walked - STEP, chosen.dimensions)
-        assert recall(fewer, sample) < WANTED_RECALL + slack / 2
+    assert recall(chosen, sample) >= LEAST_RECALL - slack
+    if chosen.least > STEP:
+        assert recall(chosen, sample, components=chosen.least - STEP) < LEAST_RECALL + slack / 2
+    # Its own rows are nearer to each other than queries are to them.
+    assert recall(chosen, sample, components=chosen.dimensions) >= WANTED_RECALL
+
+
+@pytest.mark.parametrize("components", [1, 8, 16, 32, CHOSEN.dimensions])
+def test_measured(components, monkeypatch):
+    """What is measured is the share of the nearest others of rows that is among the nearest in so
+    many components of their codes.
+    """
+    monkeypatch.setattr(module, "MEASURED_QUERIES", ROWS)
+    found = measured(CHOSEN, SAMPLE)(components)
+    assert found == pytest.approx(recall(CHOSEN, SAMPLE, ROWS, components), abs=1e-3)
 
 
 def test_a_faster_decay_needs_no_more():
-    """The faster the components decay, the fewer are walked."""
-    walked = [choose_projection(decaying(decay)).walked for decay in (0.8, 0.9, 0.95)]
-    assert walked == sorted(walked)
-    assert walked[0] < walked[-1]
+    """The faster the components decay, the fewer do, and the fewer are walked."""
+    chosen = [choose_projection(decaying(decay)) for decay in (0.8, 0.9, 0.95)]
+    for name in ("least", "dimensions"):
+        numbers = [getattr(projection, name) for projection in chosen]
+        assert numbers == sorted(numbers)
+        assert numbers[0] < numbers[-1]
 
 
 @pytest.mark.parametrize(
@@ -266,9 +381,9 @@ def test_fewer_components_than_stored():
     random = np.random.default_rng(3)
     sample = random.standard_normal((ROWS, 5)) @ random.standard_normal((5, D))
     chosen = choose_projection(sample.astype(np.float32))
-    assert chosen.walked == STEP
+    assert (chosen.least, chosen.dimensions) == (STEP, 2 * STEP)
     assert np.isfinite(chosen.points(sample.astype(np.float32)) / chosen.scale).all()
-    assert recall(chosen, sample.astype(np.float32)) >= WANTED_RECALL - 0.01
+    assert recall(chosen, sample.astype(np.float32)) >= LEAST_RECALL - 0.01
 
 
 def test_drift():
@@ -282,6 +397,19 @@ def test_drift():
     assert not has_drifted(chosen, whole)
     assert has_drifted(chosen, turned)
     assert has_drifted(chosen, np.stack((whole[:ROWS], turned), axis=1).reshape(-1, D))
+
+
+def test_drift_of_the_fewest_that_do():
+    """Drift is measured in the fewest components that did, whatever more of them would find."""
+    sample, other = decaying(), decaying(0.97, seed=0)
+    chosen = choose_projection(sample)
+    recall_in = measured(chosen, other)
+    limit = LEAST_RECALL - DRIFT
+    assert recall_in(chosen.least) < limit < recall_in(chosen.dimensions)
+    assert has_drifted(chosen, other)
+    assert not has_drifted(chosen.first(chosen.dimensions, chosen.dimensions), other)
+    assert not has_drifted(chosen, sample)
+    assert has_drifted(chosen.first(chosen.dimensions, STEP), sample)
 
 
 def test_drift_of_too_few_rows():

@@ -8,11 +8,35 @@ import pytest
 from support import KEY, python
 
 from cyborg_embedded import Client, InvalidInputError
+from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.residency import BoundedPool
 
 ROWS, DIMENSION = 3000, 96
 SPREAD = np.linspace(3, 0.05, DIMENSION, dtype=np.float32)
 RESIDENCIES = (None, 200_000, 4 * DIMENSION, 0)
+
+
+DIMENSIONS = {"many": None, "few": 24, "vectors": DIMENSION}
+WALKED = {"many": 48, "few": 24, "vectors": DIMENSION}
+"""What is asked for, and what is walked, where the fewest components that do are 32."""
+
+
+@pytest.fixture(scope="module")
+def decaying(tmp_path_factory):
+    """Indexes of the same vectors, with a graph in more components than do, in fewer, and in none;
+    those vectors.
+    """
+    spread = np.float32(0.95) ** np.arange(DIMENSION, dtype=np.float32)
+    vectors = np.random.default_rng(8).standard_normal((2000, DIMENSION), np.float32) * spread
+    folder = tmp_path_factory.mktemp("decaying")
+    with Client(folder) as client:
+        for name, dimensions in DIMENSIONS.items():
+            with client.create_index(
+                name, index_key=KEY, dimension=DIMENSION, navigator_dimensions=dimensions
+            ) as index:
+                index.upsert([str(row) for row in range(len(vectors))], vectors)
+                index.optimize()
+    return folder, vectors
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +72,93 @@ def test_answers_do_not_depend_on_residency(made, cache_bytes):
         ids = [str(row) for row in range(1, ROWS, 50)]
         given = index.get(ids, include=["vector"])
         assert all((item["vector"] == vectors[int(item["id"])]).all() for item in given)
+
+
+@pytest.mark.parametrize(
+    ("name", "cache_bytes"), [*((name, None) for name in DIMENSIONS), ("many", 0)], ids=str
+)
+def test_one_query_is_as_many(decaying, monkeypatch, name, cache_bytes):
+    """A query alone has the candidates, and bit for bit the answer, that it has among others;
+    whether or not vectors are in memory already.
+    """
+    folder, vectors = decaying
+    queries = vectors[::50] + np.float32(0.02)
+    real, found, answers = Navigator.candidates, [], []
+
+    def spied(*arguments):
+        rows, covered = real(*arguments)
+        found.append([sorted(line) for line in rows.tolist()])
+        return rows, covered
+
+    def counted():
+        lines = sorted(line for lines in found for line in lines)
+        found.clear()
+        return lines
+
+    monkeypatch.setattr(Navigator, "candidates", spied)
+    with (
+        Client(folder) as client,
+        client.load_index(name, index_key=KEY, cache_bytes=cache_bytes) as index,
+    ):
+        with index._session.read() as (state, view):
+            # Awake: at rest it finds others.
+            state.navigator.get(view, state).graph.wake()
+        for warm in (False, True):
+            if warm:
+                index.warm()
+            together = index.query(queries, include=["distance"])
+            candidates = counted()
+            assert len(candidates) == len(queries)
+            assert [index.query(query, include=["distance"]) for query in queries] == together
+            assert len(found) == len(queries)
+            assert counted() == candidates
+            answers.append((together, candidates))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("cache_bytes", RESIDENCIES)
+def test_dimensions_of_a_handle(decaying, cache_bytes):
+    """A sealed handle walks the fewest components that do, any other as many as make it fast; each
+    says so, before the graph is in memory and afterwards.
+    """
+    folder, vectors = decaying
+    wanted = {"many": 32, "few": 24} if cache_bytes == 0 else WALKED
+    for name, dimensions in wanted.items():
+        with (
+            Client(folder) as client,
+            client.load_index(name, index_key=KEY, cache_bytes=cache_bytes) as index,
+        ):
+            slot = index._session.state.navigator
+            assert slot.known is None
+            assert index.describe()["navigator_dimensions"] == dimensions
+            index.query(vectors[0])
+            assert slot.known.graph.dimension == dimensions
+            assert index.describe()["navigator_dimensions"] == dimensions
+
+
+def test_a_graph_made_by_a_sealed_handle(decaying, tmp_path):
+    """A sealed handle saves the codes of all components too, and others walk these; all of them
+    find nearly all of the nearest.
+    """
+    _, vectors = decaying
+    ids, queries = [str(row) for row in range(2000)], vectors[::20] + np.float32(0.02)
+    with Client(tmp_path) as client:
+        with client.create_index("a", index_key=KEY, indexing="manual") as index:
+            index.upsert(ids, vectors)
+            wanted = index.query(queries, recall=1)
+        for cache_bytes, dimensions in ((0, 32), (None, 48), (0, 32)):
+            with client.load_index("a", index_key=KEY, cache_bytes=cache_bytes) as index:
+                if index._session.state.root.graph is None:
+                    index.optimize()
+                record = index._session.state.root.graph
+                assert (record.walked, record.dimensions) == (32, 48)
+                near = index.query(queries)
+                assert index.describe()["navigator_dimensions"] == dimensions
+            hits = sum(
+                len({item["id"] for item in one} & {item["id"] for item in other})
+                for one, other in zip(near, wanted, strict=True)
+            )
+            assert hits >= 0.98 * sum(map(len, wanted))
 
 
 def test_budget_is_kept(made):
