@@ -209,8 +209,6 @@ def check_queries(queries: Vectors, dimension: int, metric: Metric) -> None:
 
 def check_count(count: object, name: str, least: int = 1) -> int:
     """A whole number of at least so much."""
-    if type(count) is int and count >= least:
-        return count
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
         message = f"{name} must be a whole number of at least {least}"
         raise InvalidInputError(message)

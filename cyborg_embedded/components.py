@@ -62,7 +62,7 @@ def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
     rows, d = sample.shape
     if walked:
         sound = walked < d and np.abs(sample).max() <= LARGEST
-        return train(sample, walked).first(walked, walked) if sound else None
+        return train(sample, walked) if sound else None
     most = int(d * MOST_SHARE) // STEP * STEP
     if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
         return None

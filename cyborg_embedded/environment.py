@@ -138,8 +138,7 @@ class Environment:
             self._live()
             stay = self.gate.shared()
             try:
-                live = self._lmdb or self._live()
-                return ReadTransaction(live.begin(buffers=True), stay, raise_better)
+                return ReadTransaction(self._live().begin(buffers=True), stay, raise_better)
             except lmdb.MapResizedError:
                 stay.leave()
                 self._resize(0)

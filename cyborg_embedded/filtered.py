@@ -112,9 +112,7 @@ def case_of(
             walked = navigator.graph.dimension
             efforts = navigator.efforts
     elif record is not None:
-        sealed = state.pool is not None and state.pool.sealed
-        walked = (record.walked if sealed else record.dimensions) or root.dimension
-        efforts = record.efforts
+        walked, efforts = state.saved_dimensions or 0, record.efforts
     return Case(
         k=k,
         matching=selection.matching,

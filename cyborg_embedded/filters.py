@@ -37,7 +37,8 @@ LOGIC = frozenset({"$and", "$or", "$nor", "$not"})
 
 
 def parse(filters: object, hidden: Collection[str] = ()) -> Node:
-    """What a filter asks for; of an index that does not filter by `hidden` fields.
+    """What a filter asks for, `EVERYTHING` itself where that is all; of an index that does not
+    filter by `hidden` fields.
 
     Raises `InvalidInputError`.
     """
@@ -45,7 +46,8 @@ def parse(filters: object, hidden: Collection[str] = ()) -> Node:
         return EVERYTHING
     if deeper_than(MAX_METADATA_DEPTH, filters):
         raise malformed("filters", f"nested deeper than {MAX_METADATA_DEPTH} levels")
-    return Parser(hidden).filter(filters, "filters", "")
+    node = Parser(hidden).filter(filters, "filters", "")
+    return EVERYTHING if node == EVERYTHING else node
 
 
 def check_field(path: object, name: str, hidden: Collection[str]) -> str:

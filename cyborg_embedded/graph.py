@@ -60,7 +60,6 @@ class Graph:
         self._space: Space = space
         self.dimension = dimension
         """Of its points."""
-        self._is_padded = width_of(dimension) > dimension
         self._rows = [rows]
         self._count = len(rows)
         self._gate = Gate()
@@ -170,9 +169,7 @@ class Graph:
             self._walks += len(queries)
             if self._walks <= len(self) // PAYS_SHARE:
                 return searched(frontier, covered, queries, beam, wanted)
-        index = self._index or self.wake()
-        if self._is_padded:
-            queries = padded(queries)
+        index, queries = self.wake(), padded(queries)
         stay = self._gate.shared()
         beams = self._beams
         try:

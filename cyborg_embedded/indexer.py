@@ -171,7 +171,6 @@ def grow(session: Session, state: State, navigator: Navigator, fresh: Rows, job:
 def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     """A new navigator over all live rows of `state`."""
     root = state.root
-    sealed = state.pool is not None and state.pool.sealed
     rows = np.flatnonzero(state.alive)
     projection = None
     if root.metric != "inner_product":
@@ -179,9 +178,11 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
             projection = choose_projection(sample, root.navigator_dimensions)
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
-    if projection is None and sealed:
+    if projection is None and state.sealed:
         return None
-    navigator = Navigator.empty(len(rows), projection, root.dimension, root.metric, lean=sealed)
+    navigator = Navigator.empty(
+        len(rows), projection, root.dimension, root.metric, lean=state.sealed
+    )
     navigator.deaths = navigator.spared = state.deaths
     navigator.checked = root.rows
     held = held_back(rows)

@@ -136,7 +136,7 @@ class Navigator:
 
             graph = Graph.restored(links, covered, layout.dimension, space_of(metric), fill)
         else:
-            graph = resting(view, saved, node_of, walked_of(projection, lean=lean))
+            graph = resting(view, saved, projection, node_of, walked_of(projection, lean=lean))
         navigator = cls(graph, projection)
         navigator.efforts = saved.efforts
         return navigator
@@ -252,11 +252,10 @@ def walked_of(projection: Projection, *, lean: bool) -> int:
     return projection.least if lean else projection.dimensions
 
 
-def resting(view: ReadView, saved: SavedGraph, node_of: Rows, walked: int) -> Graph:
+def resting(
+    view: ReadView, saved: SavedGraph, projection: Projection, node_of: Rows, walked: int
+) -> Graph:
     """A saved graph over so many of the first components, as it lies."""
-    projection = saved.projection
-    if projection is None:
-        raise AssertionError
     codes = aligned((len(saved.links.rows), walked), np.int8)
     norms = np.empty(len(codes), np.float32)
     # Rows as single items are put in their places twice as fast.

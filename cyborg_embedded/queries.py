@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
-    Finish = Callable[[ReadView, State, list[int], Floats], list[Any]]
+    Finish = Callable[[ReadView, State, list[int]], list[Any]]
 
 __all__ = ["RESULT_FIELDS", "Asked", "query_arrays", "query_results"]
 
@@ -60,14 +60,13 @@ def query_results(
     """See `EncryptedIndex.query`; with what tells how it was answered."""
     wanted = check_include(include, RESULT_FIELDS)
 
-    def finish(view: ReadView, state: State, rows: list[int], distances: Floats) -> list[Any]:
-        results = describe_rows(view, state, session.items, rows, wanted)
-        if "distance" in wanted:
-            for result, distance in zip(results, distances.ravel().tolist(), strict=True):
-                result["distance"] = distance
-        return results
+    def finish(view: ReadView, state: State, rows: list[int]) -> list[Any]:
+        return describe_rows(view, state, session.items, rows, wanted)
 
     results, found, single = find(session, query_vectors, asked, finish)
+    if "distance" in wanted:
+        for result, distance in zip(results, found.distances.ravel().tolist(), strict=True):
+            result["distance"] = distance
     return (results if single else in_lines(results, found.rows)), found.plan
 
 
@@ -76,7 +75,7 @@ def query_arrays(
 ) -> tuple[list[Any], Floats]:
     """See `EncryptedIndex.query_arrays`."""
 
-    def finish(view: ReadView, _: State, rows: list[int], __: Floats) -> list[Any]:
+    def finish(view: ReadView, _: State, rows: list[int]) -> list[Any]:
         return session.items.ids(view, rows)
 
     ids, found, single = find(session, query_vectors, asked, finish)
@@ -101,7 +100,7 @@ def find(
     queries, single = as_queries(query_vectors)
     with session.read() as (state, view):
         check_queries(queries, state.root.dimension, state.root.metric)
-        if asked.node is EVERYTHING or asked.node == EVERYTHING:
+        if asked.node is EVERYTHING:
             ids_of = partial(session.items.ids, view)
             nearby = nearest(state, view, ids_of, queries, asked.k, asked.ef, asked.recall)
             found = Found(*nearby, partial(plan_of_all, state, asked))
@@ -112,8 +111,7 @@ def find(
             )
             plan = partial(plan_of_some, state, selection, among)
             found = Found(among.rows, among.distances, plan)
-        rows = found.rows.ravel().tolist()
-        return finish(view, state, rows, found.distances), found, single
+        return finish(view, state, found.rows.ravel().tolist()), found, single
 
 
 def plan_of_all(state: State, asked: Asked) -> QueryPlan:

@@ -106,14 +106,10 @@ def check_include(include: object, known: frozenset[str]) -> frozenset[str]:
         message = "include must be a list of names"
         raise InvalidInputError(message)
     names = list(include)
-    try:
-        wanted = frozenset(names)
-    except TypeError:
-        wanted = frozenset((None,))
-    if not wanted <= known:
+    if not all(isinstance(name, str) and name in known for name in names):
         message = f"include may name {', '.join(sorted(known))}; it holds something else"
         raise InvalidInputError(message)
-    return wanted
+    return frozenset(names)
 
 
 def describe_rows(
@@ -166,10 +162,5 @@ def describe_state(name: str, store: PageStore, state: State) -> IndexDescriptio
 
 def navigator_dimensions(state: State) -> int | None:
     """Of the graph in memory, or else of the saved one."""
-    root, known = state.root, state.navigator.known
-    if known is not None:
-        return known.graph.dimension
-    if root.graph is not None:
-        sealed = state.pool is not None and state.pool.sealed
-        return (root.graph.walked if sealed else root.graph.dimensions) or root.dimension
-    return None
+    known = state.navigator.known
+    return state.saved_dimensions if known is None else known.graph.dimension

@@ -46,14 +46,28 @@ class State:
     navigator: NavigatorSlot
     root: Root = field(init=False)
     """The root record of the commit."""
-    deaths: int = field(init=False)
-    """How many rows have been deleted so far. Only ever grows."""
 
     def __post_init__(self) -> None:
-        # No properties: every query asks for them a dozen times.
-        root = self.snapshot.root
-        object.__setattr__(self, "root", root)
-        object.__setattr__(self, "deaths", root.rows - root.live)
+        # No property: every query asks for it a dozen times.
+        object.__setattr__(self, "root", self.snapshot.root)
+
+    @property
+    def deaths(self) -> int:
+        """How many rows have been deleted so far. Only ever grows."""
+        return self.root.rows - self.root.live
+
+    @property
+    def sealed(self) -> bool:
+        """Whether vectors are decrypted for a running query alone."""
+        return self.pool is not None and self.pool.sealed
+
+    @property
+    def saved_dimensions(self) -> int | None:
+        """Those that this handle walks the saved graph in; None without one."""
+        record = self.root.graph
+        if record is None:
+            return None
+        return (record.walked if self.sealed else record.dimensions) or self.root.dimension
 
 
 def derived_tags(state: State) -> list[bytes]:

@@ -53,8 +53,7 @@ class ReadTransaction:
         self._txn.abort()
         if self._stay is not None:
             self._stay.leave()
-        if error is not None:
-            self._raise_better(error)
+        self._raise_better(error)
 
     def __enter__(self) -> Self:
         return self
