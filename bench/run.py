@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,21 @@ from typing import Any
 import chart
 import data
 import numpy as np
+from building import build_all
 from common import OUT, THREADS, say, use_cores, write_results
 from compare import OWN, at_levels, curves
 from effort import MOST, Recalls
 from filters import with_filters
 from keys import with_keys
-from ours import INDEX, Ours, create, reopened, upsert
+from ours import reopened
 from processes import cold_starts, memory
 from rivals import installed, space_of
 from table import as_markdown
-from timing import microseconds
 from writes import during_writes
 
 from cyborg_embedded import Client
 
 PARTS = ("cold", "memory", "writes", "curves", "keys", "filters")
-UPSERTS = 3
 
 
 def main() -> None:
@@ -76,16 +74,10 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
         "titles": {rival.key: rival.title for rival in rivals},
         "missing": missing,
         "raw_mb": given.raw_bytes / 1e6,
-        "build_s": {},
     }
-    for rival in rivals:
-        say(f"building {rival.title} ...")
-        start = time.perf_counter()
-        rival.build(given.points)
-        figures["build_s"][rival.key] = time.perf_counter() - start
     client = Client(folder / "ours")
     key = client.generate_key()
-    figures.update(load(client, key, given, recalls))
+    figures.update(build_all(rivals, client, key, given, recalls))
 
     say("comparing at equal recalls ...")
     # Opened again, so that this is the index that is in the file.
@@ -101,7 +93,7 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
     rivals[0].save(str(folder / "plain.bin"))
     ef = figures["at"]["default"]["hnswlib"]["ef"] or MOST
     plain = (folder / "plain.bin", ef, space_of(given.metric))
-    del contenders, rivals, rival
+    del contenders, rivals
     kinds = [each for each in OWN if each in figures["at"]["default"]]
     if "cold" not in options.skip:
         say("cold starts ...")
@@ -119,32 +111,6 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
     if "filters" not in options.skip:
         # The last to use the index, since it changes it.
         figures["filters"] = with_filters(given, folder, key, options.repeat)
-    return figures
-
-
-def load(client: Client, key: bytes, given: data.DataSet, recalls: Recalls) -> dict[str, Any]:
-    """What it takes to write all rows (the median of three turns) and to bring them into the graph,
-    and queries before it.
-    """
-    say("upserting ...")
-    rows, turns = range(len(given.ids)), []
-    for _ in range(UPSERTS - 1):
-        with create(client, key, given, indexing="manual") as index:
-            turns.append(upsert(index, given, rows))
-        client.delete_index(INDEX, index_key=key)
-    with create(client, key, given, indexing="manual") as index:
-        turns.append(upsert(index, given, rows))
-        figures: dict[str, Any] = {"upsert_s": float(np.median(turns))}
-        say("querying before the graph ...")
-        ours = Ours("scan", index, given)
-        figures["exact_recall"] = recalls.at(ours, None)
-        figures["exact_p50_us"] = float(np.median(microseconds(ours.one, given.queries)))
-        say("optimizing ...")
-        start = time.perf_counter()
-        index.optimize()
-        figures["optimize_s"] = time.perf_counter() - start
-        figures["recall"] = recalls.at(Ours("built", index, given), None)
-        figures["file_mb"] = index.describe()["file_bytes"] / 1e6
     return figures
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
-from cyborg_embedded.arrangement import by_neighbourhood
+from cyborg_embedded.arrangement import by_neighbourhood, from_the_centre
 from cyborg_embedded.components import SAMPLE_ROWS, choose_projection, has_drifted
+from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.effort import MEASURED_K, Efforts, held_back, measure
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.saving import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from cyborg_embedded.state import State
 
     Rows = NDArray[np.int64]
-    Sketches = NDArray[np.int8] | NDArray[np.float32]
+    Vectors = NDArray[np.float32]
 
 __all__ = ["Job", "StoppedError", "is_due", "optimize"]
 
@@ -172,10 +173,11 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     """A new navigator over all live rows of `state`."""
     root = state.root
     rows = np.flatnonzero(state.alive)
-    projection = None
+    projection, centre = None, np.zeros(root.dimension, np.float32)
     if root.metric != "inner_product":
         with prepared_vectors(session, sampled(state)) as sample:
             projection = choose_projection(sample, root.navigator_dimensions)
+            centre = sample.mean(axis=0)
     if projection is not None and projection.dimensions > session.store.header.page_size - OVERHEAD:
         projection = None
     if projection is None and state.sealed:
@@ -191,8 +193,7 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
         with prepared_vectors(session, block) as vectors:
             navigator.add(block, root.rows, vectors, job.threads, BLOCK_ROWS)
 
-    most = rows[~held]
-    most = most[by_neighbourhood(sketches_of(session, projection, most))]
+    most = arranged(session, projection, centre, rows[~held])
     for start in range(0, len(most), BLOCK_ROWS):
         job.went(start, len(rows))
         add(most[start : start + BLOCK_ROWS])
@@ -202,17 +203,22 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     return navigator
 
 
-def sketches_of(session: Session, projection: Projection | None, rows: Rows) -> Sketches:
-    """What tells roughly where rows lie, (n, c)."""
+def arranged(session: Session, projection: Projection | None, centre: Vectors, rows: Rows) -> Rows:
+    """Rows in the order in which they are brought into a new graph."""
     sketches: list[NDArray[Any]] = []
+    away = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), BLOCK_ROWS):
-        with prepared_vectors(session, rows[start : start + BLOCK_ROWS]) as vectors:
+        block = slice(start, start + BLOCK_ROWS)
+        with prepared_vectors(session, rows[block]) as vectors:
             if projection is None:
                 sketches.append(vectors[:, :SKETCHED].copy())
             else:
                 sketches.append(projection.encode(vectors, SKETCHED))
-    whole: Sketches = np.concatenate(sketches)
-    return whole
+                away[block] = squared_norms(np.subtract(vectors, centre, out=vectors))
+    whole = np.concatenate(sketches)
+    # Of vectors themselves (few dimensions, a flat spectrum) it was seen to make no difference.
+    order = by_neighbourhood(whole) if projection is None else from_the_centre(whole, away)
+    return rows[order]
 
 
 def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows) -> Efforts:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
-    Finish = Callable[[ReadView, State, list[int]], list[Any]]
+    Finish = Callable[[ReadView, State, "Found"], list[Any]]
 
 __all__ = ["RESULT_FIELDS", "Asked", "query_arrays", "query_results"]
 
@@ -60,13 +60,12 @@ def query_results(
     """See `EncryptedIndex.query`; with what tells how it was answered."""
     wanted = check_include(include, RESULT_FIELDS)
 
-    def finish(view: ReadView, state: State, rows: list[int]) -> list[Any]:
-        return describe_rows(view, state, session.items, rows, wanted)
+    def finish(view: ReadView, state: State, found: Found) -> list[Any]:
+        rows = found.rows.ravel().tolist()
+        distances = found.distances.ravel().tolist() if "distance" in wanted else None
+        return describe_rows(view, state, session.items, rows, wanted, distances)
 
     results, found, single = find(session, query_vectors, asked, finish)
-    if "distance" in wanted:
-        for result, distance in zip(results, found.distances.ravel().tolist(), strict=True):
-            result["distance"] = distance
     return (results if single else in_lines(results, found.rows)), found.plan
 
 
@@ -75,8 +74,8 @@ def query_arrays(
 ) -> tuple[list[Any], Floats]:
     """See `EncryptedIndex.query_arrays`."""
 
-    def finish(view: ReadView, _: State, rows: list[int]) -> list[Any]:
-        return session.items.ids(view, rows)
+    def finish(view: ReadView, _: State, found: Found) -> list[Any]:
+        return session.items.ids(view, found.rows.ravel().tolist())
 
     ids, found, single = find(session, query_vectors, asked, finish)
     distances = found.distances
@@ -94,8 +93,8 @@ class Found(NamedTuple):
 def find(
     session: Session, query_vectors: ArrayLike, asked: Asked, finish: Finish
 ) -> tuple[list[Any], Found, bool]:
-    """What `finish` makes of all rows found, one query after another; what was found; and whether
-    there was but a single query.
+    """What `finish` makes of what was found for all queries; that itself; and whether there was but
+    a single query.
     """
     queries, single = as_queries(query_vectors)
     with session.read() as (state, view):
@@ -111,7 +110,7 @@ def find(
             )
             plan = partial(plan_of_some, state, selection, among)
             found = Found(among.rows, among.distances, plan)
-        return finish(view, state, found.rows.ravel().tolist()), found, single
+        return finish(view, state, found), found, single
 
 
 def plan_of_all(state: State, asked: Asked) -> QueryPlan:

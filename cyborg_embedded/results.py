@@ -113,11 +113,21 @@ def check_include(include: object, known: frozenset[str]) -> frozenset[str]:
 
 
 def describe_rows(
-    view: ReadView, state: State, items: ItemCache, rows: list[int], include: frozenset[str]
+    view: ReadView,
+    state: State,
+    items: ItemCache,
+    rows: list[int],
+    include: frozenset[str],
+    distances: list[float] | None = None,
 ) -> list[Result]:
-    """The items of live rows, in their order."""
+    """The items of live rows, in their order, each with its distance where there are some."""
     metadata, contents = "metadata" in include, "contents" in include
-    results: list[Result] = [{"id": item_id} for item_id in items.ids(view, rows)]
+    ids = items.ids(view, rows)
+    results: list[Result]
+    if distances is None:
+        results = [{"id": item_id} for item_id in ids]
+    else:
+        results = [{"id": i, "distance": away} for i, away in zip(ids, distances, strict=True)]
     for row, result in zip(rows, results, strict=True) if metadata or contents else ():
         payload = items.payload(view, row, metadata=metadata, contents=contents)
         if metadata:

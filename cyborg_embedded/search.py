@@ -257,7 +257,7 @@ def best_of_one(
     pool.wipe(vectors)
     order = distances.argsort(kind="stable")[: k + 1]
     near, away = rows[order], distances[order]
-    if np.count_nonzero(away[1:] == away[:-1]):
+    if True in (away[1:] == away[:-1]).tolist():
         return best(rows[None], distances[None], k, ids_of)
     return near[None, :k], away[None, :k]
 

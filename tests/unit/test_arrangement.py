@@ -1,9 +1,17 @@
 """The order in which rows come into a new graph: all of them, near ones together."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from cyborg_embedded.arrangement import LOOKED_AT, TOGETHER, by_neighbourhood
+from cyborg_embedded.arrangement import (
+    LOOKED_AT,
+    SHELLS,
+    TOGETHER,
+    by_neighbourhood,
+    from_the_centre,
+)
 
 RANDOM = np.random.default_rng(8)
 CENTRES = RANDOM.standard_normal((200, 12)) * 0.75 ** np.arange(12)
@@ -150,3 +158,31 @@ def test_codes_at_both_ends():
     order = by_neighbourhood(np.stack((line, np.resize([1, -1], 6000).astype(np.int8)), axis=1))
     check_whole(order, 6000)
     assert (np.diff([part.mean() for part in np.array_split(line[order], 8)]) > 10).all()
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_near_the_centre_first(rows):
+    """Each row is in the order once, and none of a part is farther away than one of the next."""
+    sketches = clustered(rows)
+    away = np.random.default_rng(2).random(rows, np.float32)
+    order = from_the_centre(sketches, away)
+    check_whole(order, rows)
+    shells = [away[part] for part in np.array_split(order, SHELLS)]
+    for inner, outer in itertools.pairwise(part for part in shells if len(part)):
+        assert inner.max() <= outer.min()
+
+
+def test_near_ones_together_in_each_part():
+    """Among rows about equally far from the centre, near ones stand together as without it."""
+    sketches = clustered(24_000)
+    away = np.random.default_rng(2).random(24_000, np.float32)
+    order = from_the_centre(sketches, away)
+    assert apart(sketches, order) < 0.6 * apart(sketches, np.arange(24_000))
+
+
+def test_all_equally_far():
+    """Where all rows are as far from the centre, parts are of rows as they came."""
+    order = from_the_centre(clustered(6000), np.zeros(6000, np.float32))
+    parts = np.array_split(order, SHELLS)
+    assert all(np.ptp(part) < len(part) for part in parts)
+    check_whole(order, 6000)
