@@ -36,8 +36,12 @@ class Ours:
 
     def rows(self, queries: np.ndarray) -> np.ndarray:
         answers, _ = self.index.query_arrays(queries, top_k=K, ef=self._ef)
+        return self.rows_of(answers)
+
+    def rows_of(self, answers: list[list[str]]) -> np.ndarray:
+        """The rows (m, K) of ids, -1 for none."""
         row_of = self._given.row_of
-        found = np.full((len(queries), K), -1)
+        found = np.full((len(answers), K), -1)
         for line, ids in zip(found, answers, strict=True):
             line[: len(ids)] = [row_of[item_id] for item_id in ids]
         return found

@@ -26,6 +26,7 @@ from compare import OWN, at_levels, curves
 from effort import MOST, Recalls
 from filters import with_filters
 from keys import with_keys
+from knob import recalls_asked_for
 from ours import reopened
 from processes import cold_starts, memory
 from rivals import installed, space_of
@@ -34,7 +35,7 @@ from writes import during_writes
 
 from cyborg_embedded import Client
 
-PARTS = ("cold", "memory", "writes", "curves", "keys", "filters")
+PARTS = ("cold", "memory", "writes", "curves", "knob", "keys", "filters")
 
 
 def main() -> None:
@@ -105,6 +106,9 @@ def measure(given: data.DataSet, folder: Path, options: argparse.Namespace) -> d
     if "writes" not in options.skip:
         say("queries during writes ...")
         figures["writes"] = during_writes(given, folder / "writes")
+    if "knob" not in options.skip:
+        say("recalls that are asked for ...")
+        figures["knob"] = recalls_asked_for(given, folder / "knob", options.rounds)
     if "keys" not in options.skip:
         say("keys ...")
         figures["keys"] = with_keys(given, folder, key, options.repeat)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import filter_table
 import key_table
+import knob
 from common import EF_CONSTRUCTION, THREADS, K, M
 from writes import PHASES
 
@@ -36,7 +37,11 @@ def as_markdown(f: Figures) -> str:
     rows = [columns, ["---"] * len(columns)]
     rows += [line(what, ours, theirs, list(titles)) for what, ours, theirs in lines]
     table = head(f) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    others = {"filters": filter_table.as_markdown, "keys": key_table.as_markdown}
+    others = {
+        "knob": knob.as_markdown,
+        "filters": filter_table.as_markdown,
+        "keys": key_table.as_markdown,
+    }
     return table + "".join(f"\n{show(f[part])}" for part, show in others.items() if part in f)
 
 

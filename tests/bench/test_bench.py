@@ -59,6 +59,10 @@ def test_run_measures_everything_on_the_sample(tmp_path):
     assert writes["recall"] >= 0.9
     for phase in ("rest", "upsert", "scan"):
         assert 0 < writes[phase]["p50_us"] <= writes[phase]["p99_us"] <= writes[phase]["max_us"]
+    assert [each["asked"] for each in figures["knob"]] == [0.9, 0.95, 0.99]
+    for each in figures["knob"]:
+        assert each["held"] >= each["asked"] - 0.01
+        assert each["us"] > 0 < each["real"] <= 1
     check_filters(figures["filters"])
     check_keys(figures["keys"])
     assert '{"pos": "n"}' in printed
