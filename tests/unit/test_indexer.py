@@ -147,6 +147,23 @@ def test_rows_far_from_the_others_make_a_new_projection(index):
     assert recall(index, mixed, ELSEWHERE[1900:] + np.float32(20)) > 0.9
 
 
+def test_rows_near_the_centre_come_first(index):
+    """A new graph that is walked in a projection begins with the rows nearest to the centre of
+    all, wherever that is, and ends with the others.
+    """
+    moved = VECTORS + np.float32(5)
+    put(index, range(4000), moved)
+    index.optimize()
+    navigator = navigator_of(index)
+    assert navigator.projection is not None
+    kept_out_at_first = indexer.held_back(np.arange(4000))
+    rows = [row for row in navigator.graph.rows.tolist() if not kept_out_at_first[row]]
+    away = ((moved - moved.mean(axis=0)) ** 2).sum(axis=1)
+    inner, *_, outer = np.array_split(away[rows], 4)
+    # But for the centre of a sample being another one than that of all.
+    assert np.quantile(inner, 0.99) < np.quantile(outer, 0.01)
+
+
 def test_without_rows_there_is_no_graph(index):
     """When all items are deleted, the graph goes, from memory and from the file."""
     put(index, range(50))
