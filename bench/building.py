@@ -29,14 +29,12 @@ TURNS = 3
 def build_all(
     rivals: list[Rival], client: Client, key: bytes, given: DataSet, recalls: Recalls
 ) -> dict[str, Any]:
-    """Build the rivals and an index, and say in how many seconds (medians, where there were turns;
-    all of them as `turns_s`); and what queries find before and after that.
+    """Build the rivals and an index: the seconds that each takes, medians where there are turns
+    (`turns_s`), and what queries find before the index has a graph, and after that.
 
-    The first of `rivals`, hnswlib, is one that was built in the last turn then.
+    The first of `rivals`, hnswlib, takes turns: what is built in the last one stands there then.
     """
-    built: dict[str, float] = {}
-    for rival in rivals[1:]:
-        built[rival.key] = built_in(rival, given)
+    built = {rival.key: built_in(rival, given) for rival in rivals[1:]}
     first = rivals[0]
     turns: dict[str, list[float]] = {first.key: [], "upsert": [], "optimize": []}
     figures: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Knob(Ours):
     """An index that is asked for a recall in place of an effort."""
 
     def __init__(self, index: Any, given: DataSet, wanted: float) -> None:
-        super().__init__("knob", index, given)
+        super().__init__(str(wanted), index, given)
         self.wanted = wanted
         self.one = partial(index.query, top_k=K, include=["distance"], recall=wanted)
 
@@ -51,25 +52,23 @@ def recalls_asked_for(given: DataSet, folder: Path, rounds: int) -> list[dict[st
         *([column[row] for row in others] for column in (given.metadata, given.texts, given.ids)),
         metric=given.metric,
     )
-    real = DataSet(
-        held.name, held.vectors, given.queries, held.metadata, held.texts, held.ids, held.metric
-    )
+    real = replace(held, queries=given.queries)
     client = Client(folder)
     key = client.generate_key()
     with create(client, key, held, indexing="manual") as index:
         upsert(index, held, range(len(held.ids)))
         index.optimize()
         index.warm()
-        knobs = {wanted: Knob(index, held, wanted) for wanted in ASKED}
-        times = in_turns({f"{w}": (knob.one, held.queries) for w, knob in knobs.items()}, rounds)
+        knobs = [Knob(index, held, wanted) for wanted in ASKED]
+        times = in_turns({knob.key: (knob.one, held.queries) for knob in knobs}, rounds)
         return [
             {
-                "asked": wanted,
+                "asked": knob.wanted,
                 "held": held.recall(knob.rows(held.queries)),
                 "real": real.recall(knob.rows(real.queries)),
-                "us": times[f"{wanted}"]["us"],
+                "us": times[knob.key]["us"],
             }
-            for wanted, knob in knobs.items()
+            for knob in knobs
         ]
 
 
