@@ -47,9 +47,15 @@ LEAST_RECALL = 0.98
 Real queries are further from the rows than the rows from each other, and get more candidates."""
 THINNED_ROWS, THINNED_TIMES = 1024, 4
 """For queries that are further away: so many rows of the sample alone, several times."""
-WANTED_RECALL = 0.9985
+WANTED_RECALL = 0.992
 """Of their neighbours among those, likewise, in as many as make a walk fast."""
 DRIFT = 0.02
+MOST_STRETCH = 2.0
+"""Beyond that a walk, along links that know nothing of it, finds no more."""
+SPARED = 4
+"""One row in so many of the sample tells it."""
+ALIKE = 1e-9
+"""Variance, as a share of the mean square, in which no more than rounding errors is to be seen."""
 LEAST_REACH, SMALLEST = 2.0**-12, 1e-30
 """No component reaches less far than this share of the longest vector, as far as its codes go."""
 
@@ -127,7 +133,29 @@ def train(sample: Floats, dimensions: int) -> Projection:
     longest = np.sqrt(max(float(squared_norms(part).max()) for part in parts(sample)))
     least = max(longest * LEAST_REACH, SMALLEST)
     scale = (np.maximum(reach, least) / 127).astype(np.float32)
-    return Projection(basis, offset, scale, dimensions)
+    return Projection(basis, offset, scale, stretched(sample, centre, basis, offset), dimensions)
+
+
+def stretched(sample: Floats, centre: Floats, basis: Floats, offset: Floats) -> Floats:
+    """By what a query is multiplied (m,), for each number of leading components (projection.py)."""
+    sums = np.zeros((3, basis.shape[1]))
+    total = 0.0
+    some = sample[::SPARED]
+    for part in parts(some):
+        centred = part - centre
+        whole = squared_norms(centred).astype(np.float64)
+        held = np.cumsum(np.square((part @ basis - offset).astype(np.float64)), axis=1)
+        total += whole.sum()
+        sums += (held.sum(axis=0), whole @ held, np.einsum("ij,ij->j", held, held))
+        centred.fill(0)
+        held.fill(0)
+    mean, product, square = sums / len(some)
+    variance = square - mean**2
+    slope = np.ones_like(mean)
+    differ = variance > ALIKE * square
+    np.divide(product - mean * (total / len(some)), variance, out=slope, where=differ)
+    stretch: Floats = (1 / np.clip(slope, 1 / MOST_STRETCH, 1)).astype(np.float32)
+    return stretch
 
 
 def parts(rows: Floats) -> Iterator[Floats]:
@@ -157,13 +185,17 @@ def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
     # From all over the sample: its first rows are the oldest ones, and any step may be a pattern's.
     few = min(MEASURED_QUERIES, len(sample))
     own = np.sort(np.random.default_rng(SEED).choice(len(sample), few, replace=False))
-    true = others_nearest(sample, sample[own], own, NEIGHBOURS)
-    codes, points = projection.encode(sample), projection.points(sample[own])
+    queries = sample[own]
+    true = others_nearest(sample, queries, own, NEIGHBOURS)
+    codes, points = projection.encode(sample), projection.points(queries)
+    queries.fill(0)
     stored = np.multiply(codes, projection.scale, dtype=np.float32)
+    stretch = projection.stretch
 
     def recall(components: int) -> float:
         part = np.ascontiguousarray(stored[:, :components])
-        near = others_nearest(part, np.ascontiguousarray(points[:, :components]), own, AMONG)
+        asked = points[:, :components] * (stretch[components - 1] / stretch[-1])
+        near = others_nearest(part, asked, own, AMONG)
         return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
 
     return recall

@@ -87,7 +87,9 @@ def decode(data: Buffer, rows: int) -> Links:
     named[node_rows] = True
     check(np.count_nonzero(named) == n)
     check(int(levels.max()) == max_level == int(levels[entry]))
-    check(int(level0[:, 0].max()) <= 2 * m and int(level0[:, 1:].max()) < n)
+    check(int(level0[:, 0].max()) <= 2 * m)
+    # All at once takes a fifth of the time, and says it wherever counts are small beside n.
+    check(int(level0.max()) < n or int(level0[:, 1:].max()) < n)
     check(bool((upper[:, 0] <= m).all() and (upper[:, 1:] < n).all()))
     # A link at a level must lead to a node that has that level: hnswlib does not ask.
     level_of_list = level_of_lists(levels)

@@ -2,8 +2,8 @@
 
     NAVIGATION   the codes of rows 0, 1, 2, ... (projection.py): one signed byte for each of the m
                  dimensions, as many whole rows in a page as fit, unused bytes zero
-    PROJECTION   one byte string (blobs.py): basis (d, m), offset (m), scale (m), row by row,
-                 float32 little-endian
+    PROJECTION   one byte string (blobs.py): basis (d, m), offset (m), scale (m), stretch (m),
+                 row by row, float32 little-endian
     GRAPH        one byte string (links.py)
 
 Rows that are not in the graph have codes of zero. Where the graph
@@ -75,7 +75,7 @@ def save_graph(
         view.truncate(PageKind.PROJECTION, 0)
     else:
         dimensions, least = projection.dimensions, projection.least
-        parts = (projection.basis, projection.offset, projection.scale)
+        parts = (projection.basis, projection.offset, projection.scale, projection.stretch)
         if first == 0:
             save_blob(view, PageKind.PROJECTION, b"".join(part.astype("<f4") for part in parts))
         save_codes(view, codes, first, graph.covered, dimensions)
@@ -111,13 +111,14 @@ def load_projection(view: ReadView, record: GraphRecord) -> Projection | None:
     if not record.dimensions:
         return None
     d, m = view.snapshot.root.dimension, record.dimensions
-    data = load_blob(view, PageKind.PROJECTION, 4 * m * (d + 2)).view("<f4")
+    data = load_blob(view, PageKind.PROJECTION, 4 * m * (d + 3)).view("<f4")
     if not np.isfinite(data).all():
         message = "malformed"
         raise IntegrityError(message, kind="PROJECTION", number=0)
     floats = data.astype(np.float32)
-    basis, offset, scale = np.split(floats, (d * m, d * m + m))
-    return Projection(basis.reshape(d, m), offset, scale, record.walked)
+    basis, rest = np.split(floats, (d * m,))
+    offset, scale, stretch = rest.reshape(3, m)
+    return Projection(basis.reshape(d, m), offset, scale, stretch, record.walked)
 
 
 def rows_per_page(page_size: int, dimensions: int) -> int:

@@ -50,12 +50,13 @@ class Ranked(NamedTuple):
 
     each: float
     """So many for each of the candidates that a walk in all components would do with,"""
-    share: int
+    share: float
     """and at least one in so many that the walk finds."""
 
 
 MANY, FEW = Ranked(1.5, 6), Ranked(3, 3)
-"""After a walk in many components, and after one in just those that do."""
+"""After a walk in many components, if these hold nearly all there is to distances, and after one in
+just those that do."""
 
 
 class Navigator:
@@ -69,6 +70,7 @@ class Navigator:
     def __init__(self, graph: Graph, projection: Projection | None) -> None:
         self.graph = graph
         self.projection = projection
+        self._ranking = ranking_of(projection, graph.dimension)
         self.deaths = 0
         """Deletions known to whoever chose its rows: who knows fewer may miss some in it."""
         self.spared = 0
@@ -220,12 +222,23 @@ class Navigator:
 
     def _ranked(self, k: int, width: int) -> int:
         """How many of what a walk finds are ranked by their vectors."""
-        least = least_ranked(k, width)
-        projection = self.projection
-        if projection is None:
+        least, ranking = least_ranked(k, width), self._ranking
+        if ranking is None:
             return least
-        ranked = FEW if self.graph.dimension <= projection.least else MANY
-        return max(int(ranked.each * least), width // ranked.share)
+        return max(int(ranking.each * least), int(width / ranking.share))
+
+
+def ranking_of(projection: Projection | None, walked: int) -> Ranked | None:
+    """How many candidates there are after a walk in so many components; None where it was one in
+    vectors.
+    """
+    if projection is None:
+        return None
+    if walked <= projection.least:
+        return FEW
+    # What the others hold is told by what queries are stretched by to make up for it.
+    more = float(projection.stretch[walked - 1]) ** 2
+    return Ranked(MANY.each * more, MANY.share / more)
 
 
 def least_ranked(k: int, width: int) -> int:

@@ -3,11 +3,19 @@
     point    z = Bᵀ (x - μ)                 B (d, m): the m leading eigenvectors of the covariance
     code     c = round(z / s), -127..127    s (m,): the largest |z| of the sample / 127
     stored   ẑ = s · c
+    query    t · z(q)                       t (m,), of which that for as many as are walked is used
 
 B has orthonormal columns, so |ẑ - z(q)| is the distance between vector and query less what the
-other d - m components hold and less rounding. That is only used to choose candidates; they are
-ranked by exact distance on the vectors. The graph walks the components; where memory is short, the
-first w of them. Which projection that is, is chosen in components.py.
+other components hold and less rounding. Where all vectors are about equally long, one with little
+in the first components has much in the others, and is not as near as it seems. What it has there is
+predicted from what it has here (linear regression):
+
+    |x - μ|² ≈ a + b |z|²,  b = cov(|x - μ|², |z|²) / var(|z|²),  t = 1 / b
+    |x - q|² ≈ b |z|² - 2⟨z, z(q)⟩ + what is the same for all x  =  b |z - t z(q)|² + the same
+
+That is only used to choose candidates; they are ranked by exact distance on the vectors. The graph
+walks the components; where memory is short, the first w of them. Which projection that is, is
+chosen in components.py.
 """
 
 from __future__ import annotations
@@ -37,12 +45,14 @@ COLUMNS = 32
 class Projection:
     """From d to m dimensions, of which the first `least` do for a walk.
 
-    `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,).
+    `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,), `stretch` (m,): the last of a few components
+    says by what a query is multiplied in these.
     """
 
     basis: Floats
     offset: Floats
     scale: Floats
+    stretch: Floats
     least: int
 
     @property
@@ -50,11 +60,14 @@ class Projection:
         """M."""
         return len(self.scale)
 
-    def points(self, vectors: Floats, components: int | None = None) -> Floats:
-        """Where vectors (n, d) lie in the projection, (n, m); in so many leading components."""
+    def points(self, queries: Floats, components: int | None = None) -> Floats:
+        """Where a walk looks for queries (n, d) in the projection, (n, m); in so many leading
+        components.
+        """
         used = slice(components)
-        points = products(vectors, self.basis[:, used])
+        points = products(queries, self.basis[:, used])
         points -= self.offset[used]
+        points *= self.stretch[points.shape[1] - 1]
         return points
 
     def encode(self, vectors: Floats, components: int | None = None) -> Codes:
@@ -76,14 +89,17 @@ class Projection:
     def norms(self, codes: Codes) -> Floats:
         """Squared lengths (n,) of what codes (n, c) of leading components stand for."""
         squares = codes.astype(np.float32)
-        np.square(squares, out=squares)
+        squares *= squares
         # Not a product of matrices: that of a row would depend on how many others there are.
         return dots(squares, self.scale[: codes.shape[1]] ** 2)
 
     def first(self, dimensions: int, least: int) -> Projection:
         """The projection to so many of the components."""
         basis = np.ascontiguousarray(self.basis[:, :dimensions])
-        return Projection(basis, self.offset[:dimensions], self.scale[:dimensions], least)
+        offset, scale, stretch = (
+            part[:dimensions] for part in (self.offset, self.scale, self.stretch)
+        )
+        return Projection(basis, offset, scale, stretch, least)
 
 
 def products(vectors: Floats, basis: Floats) -> Floats:

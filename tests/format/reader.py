@@ -59,7 +59,7 @@ class Item:
 
 @dataclass
 class SavedGraph:
-    """Links by node; codes by row; the projection's three parts as tuples of floats."""
+    """Links by node; codes by row; the projection's four parts as tuples of floats."""
 
     covered: int
     m: int
@@ -76,6 +76,7 @@ class SavedGraph:
     basis: tuple
     offset: tuple
     scale: tuple
+    stretch: tuple
 
 
 class GoesOn(NamedTuple):
@@ -631,7 +632,7 @@ def read_graph(pages):
     check(walked <= m, 24)
     if m:
         check(0 < walked <= m <= pages.room, 24)
-        floats = struct.unpack(f"<{m * (d + 2)}f", pages.blob(PROJECTION, 4 * m * (d + 2)))
+        floats = struct.unpack(f"<{m * (d + 3)}f", pages.blob(PROJECTION, 4 * m * (d + 3)))
         check(all(map(math.isfinite, floats)), 24)
         per_page = pages.room // m
         check(pages.count(NAVIGATION) == -(-covered // per_page), 24)
@@ -639,7 +640,8 @@ def read_graph(pages):
             data = pages.open(NAVIGATION, page, per_page * m)
             codes += [data[at : at + m] for at in range(0, len(data), m)]
     links = read_links(pages.blob(GRAPH, record["bytes"]), covered)
-    parts = floats[: d * m], floats[d * m : d * m + m], floats[d * m + m :]
+    ends = [0, d * m, *((d + part) * m for part in (1, 2, 3))]
+    parts = [floats[start:end] for start, end in itertools.pairwise(ends)]
     return SavedGraph(covered, *links, m, walked, codes[:covered], *parts)
 
 

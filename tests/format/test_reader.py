@@ -120,7 +120,7 @@ def check_graph(folder, found):
     assert upper == [tuple(row[1 : 1 + row[0]]) for row in links.upper.tolist()]
     if m:
         assert np.frombuffer(b"".join(graph.codes), np.int8).tolist() == codes.ravel().tolist()
-        for name in ("basis", "offset", "scale"):
+        for name in ("basis", "offset", "scale", "stretch"):
             part = getattr(saved.projection, name)
             assert np.array(getattr(graph, name), "<f4").tobytes() == part.tobytes()
     else:
@@ -248,6 +248,10 @@ def test_codes_are_what_the_document_says(folder):
     exact = (unit @ basis - np.array(graph.offset)) / np.array(graph.scale)
     codes = np.array([np.frombuffer(code, np.int8) for code in graph.codes], float)
     assert np.abs(codes - np.clip(exact, -127, 127)).max() < 0.51
+    stretch = np.array(graph.stretch)
+    assert (stretch >= 1).all()
+    assert (stretch <= 2).all()
+    assert stretch.max() > 1
 
 
 HIDDEN = ("hidden", "o.hidden")

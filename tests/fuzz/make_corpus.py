@@ -126,7 +126,7 @@ def add_small_ones(corpus):
         np.array([[1, 2, 0], [1, 1, 0]], np.uint32),
     )  # fmt: skip
     corpus.add("graph_links", links.encode(graph))
-    numbers = np.arange(4 * 2 * 6, dtype="<f4")[: 2 * 6]
+    numbers = np.arange(2 * 7, dtype="<f4")
     corpus.add("projection", bytes([4, 2, 2]) + numbers.tobytes())
     assert MOST_NODES > 3
     for text in METADATA:

@@ -36,7 +36,7 @@ DERIVED = (PageKind.GRAPH, PageKind.NAVIGATION, PageKind.PROJECTION)
 
 def a_projection(seed=0):
     random = np.random.default_rng(seed)
-    parts = [random.standard_normal(shape).astype(np.float32) for shape in ((D, M), M, M)]
+    parts = [random.standard_normal(shape).astype(np.float32) for shape in ((D, M), M, M, M)]
     return Projection(*parts, WALKED)
 
 
@@ -127,9 +127,10 @@ def test_round_trip(store, rows):
 
 
 def test_bytes_of_a_projection(store):
-    """A projection is saved as basis, offset and scale, row by row, and must have that length."""
+    """A projection is saved as basis, offset, scale and stretch, row by row, and must have that length."""
     write(store, saved(5))
-    parts = (PROJECTION.basis, PROJECTION.offset, PROJECTION.scale)
+    names = ("basis", "offset", "scale", "stretch")
+    parts = [getattr(PROJECTION, name) for name in names]
     wanted = np.concatenate([part.ravel() for part in parts]).astype("<f4").tobytes()
     with store.read() as view:
         pages = view.snapshot.pages(PageKind.PROJECTION)
@@ -267,7 +268,7 @@ def test_a_root_that_contradicts_the_pages(store, changes):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("part", ["basis", "offset", "scale"])
+@pytest.mark.parametrize("part", ["basis", "offset", "scale", "stretch"])
 def test_projections_that_are_not_finite(store, part, value):
     """A projection with a number that is not finite is IntegrityError."""
     array = getattr(PROJECTION, part).copy()

@@ -1,5 +1,6 @@
 """The navigator: one made, grown, saved and restored finds the same candidates, none of them dead."""
 
+import dataclasses
 import itertools
 import threading
 
@@ -117,13 +118,14 @@ def restored(navigator, metric, path, *, lean=False):
             return Navigator.restore(view, load_graph(view), layout, metric, lean=lean)
 
 
-def number(ranked, k, beam=None):
+def number(ranked, k, beam=None, stretch=1.0):
     """How many candidates there are."""
     width = max(BEAM, 2 * k) if beam is None else beam
     least = k + max(RANKED_EXTRA, k // 4, width // 32)
     if ranked is None:
         return least
-    return max(int(ranked.each * least), width // ranked.share)
+    more = stretch**2 if ranked is MANY else 1
+    return max(int(ranked.each * more * least), int(width * more / ranked.share))
 
 
 def ordered(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
@@ -214,9 +216,10 @@ def test_restored_over_codes_lies_at_rest(made, tmp_path, monkeypatch):
     assert again.graph.at_rest
     assert again.graph.covered == navigator.graph.covered
     assert np.array_equal(np.sort(again.graph.rows), rows)
+    stretch = float(again.projection.stretch[-1])
     for k in (1, K, 60):
         for line in found(again, "cosine", k):
-            assert len(line) == len(set(line)) == number(MANY, k)
+            assert len(line) == len(set(line)) == number(MANY, k, stretch=stretch)
             assert np.isin(line, rows).all()
     at_rest = true_recall(again, "cosine", rows)
     assert again.graph.at_rest
@@ -561,6 +564,22 @@ def test_number_of_candidates(made, lean, ranked):
         assert wanted > k
         for rows in candidates(navigator, "euclidean", k, beam=beam):
             assert len(rows) == len(set(rows)) == wanted
+
+
+def test_number_of_stretched_candidates():
+    """The more queries are stretched, the more candidates there are; not after a walk in few
+    components, which has many of them anyway.
+    """
+    made = projection_of("euclidean")
+    for stretch, lean in itertools.product([1, 1.2, 1.5], [False, True]):
+        other = np.full_like(made.stretch, stretch)
+        other[made.least - 1] = 1.1
+        projection = dataclasses.replace(made, stretch=other)
+        navigator = built("euclidean", projection, lean=lean)
+        for k, beam in itertools.product([1, 10, 40], [None, 1200]):
+            wanted = number(FEW if lean else MANY, k, beam, float(other[-1]))
+            rows = ordered(navigator, "euclidean", k, beam=beam, queries=QUERIES[:3])
+            assert rows.shape == (3, wanted)
 
 
 def test_more_candidates():

@@ -1,5 +1,7 @@
 """The projection: principal components, their codes, and how many of them are chosen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ from cyborg_embedded.components import (
     LEAST_RECALL,
     MOST_DIMENSIONS,
     MOST_SHARE,
+    MOST_STRETCH,
     NEIGHBOURS,
+    SPARED,
     STEP,
     THINNED_ROWS,
     THINNED_TIMES,
@@ -38,8 +42,28 @@ def decaying(decay=0.95, rows=ROWS, d=D, seed=0):
     return (spread @ turn + random.standard_normal(d)).astype(np.float32)
 
 
+def of_one_length(rows=ROWS, inner=32):
+    """Rows of length one of which different shares lie in the leading components."""
+    random = np.random.default_rng(5)
+    sides = []
+    for d in (inner, D - inner):
+        side = random.standard_normal((rows, d)) * 0.93 ** np.arange(d)
+        sides.append(side / np.linalg.norm(side, axis=1, keepdims=True))
+    angles = random.uniform(0.2, 1.2, (rows, 1))
+    turn, _ = np.linalg.qr(random.standard_normal((D, D)))
+    rows = np.concatenate((np.cos(angles) * sides[0], np.sin(angles) * sides[1]), axis=1)
+    return (rows @ turn).astype(np.float32)
+
+
 SAMPLE = decaying()
 CHOSEN = choose_projection(SAMPLE)
+UNIT = of_one_length()
+UNIT_CHOSEN = choose_projection(UNIT)
+
+
+def laid_out(projection, rows):
+    """Where vectors lie in all components of a projection."""
+    return projection.points(rows) / projection.stretch[-1]
 
 
 def squared(points, queries):
@@ -60,7 +84,7 @@ def recall(projection, sample, queries=100, components=None):
     """
     used = projection.least if components is None else components
     stored = projection.encode(sample)[:, :used] * projection.scale[:used]
-    asked = projection.points(sample[:queries])[:, :used]
+    asked = laid_out(projection, sample[:queries])[:, :used] * projection.stretch[used - 1]
     near = nearest_others(stored, asked, AMONG)
     true = nearest_others(sample, sample[:queries], NEIGHBOURS)
     hits = [len(set(a) & set(b)) for a, b in zip(true.tolist(), near.tolist(), strict=True)]
@@ -75,7 +99,7 @@ def test_basis_is_orthonormal():
 
 def test_components_are_the_principal_ones():
     """Components come by variance, the largest first, and have the largest variances there are."""
-    points = CHOSEN.points(SAMPLE).astype(float)
+    points = laid_out(CHOSEN, SAMPLE).astype(float)
     assert np.allclose(points.mean(axis=0), 0, atol=1e-3)
     covariance = np.cov(SAMPLE.astype(float), rowvar=False, bias=True)
     wanted = np.linalg.eigvalsh(covariance)[::-1][: CHOSEN.dimensions]
@@ -87,9 +111,10 @@ def test_points_keep_distances():
     """Distances between points are those between vectors, less what the other components hold."""
     full = train(SAMPLE, D)
     queries = SAMPLE[:20]
+    assert full.stretch[-1] == pytest.approx(1, abs=1e-5)
     whole = squared(full.points(SAMPLE), full.points(queries))
     assert np.allclose(whole, squared(SAMPLE, queries), rtol=1e-4, atol=1e-4)
-    part = squared(CHOSEN.points(SAMPLE), CHOSEN.points(queries))
+    part = squared(laid_out(CHOSEN, SAMPLE), laid_out(CHOSEN, queries))
     assert (part <= squared(SAMPLE, queries) + 1e-4).all()
 
 
@@ -97,8 +122,47 @@ def test_deterministic():
     """The same rows give the same projection, bit for bit."""
     again = choose_projection(SAMPLE.copy())
     assert again.least == CHOSEN.least
-    for name in ("basis", "offset", "scale"):
+    for name in ("basis", "offset", "scale", "stretch"):
         assert getattr(again, name).tobytes() == getattr(CHOSEN, name).tobytes()
+
+
+@pytest.mark.parametrize("sample", [SAMPLE, UNIT, SAMPLE * 1e15, UNIT * np.float32(1e-15)])
+def test_stretch_is_the_inverse_slope(sample):
+    """What a query is multiplied by is one over the slope of the regression of whole squared lengths
+    on those in some components, between 1 and the most there is.
+    """
+    full = train(sample, D)
+    some = sample[::SPARED].astype(float)
+    centred = some - sample.mean(axis=0, dtype=float)
+    whole = (centred**2).sum(axis=1)
+    for m in (1, 16, 40, 64, D):
+        held = ((centred @ full.basis[:, :m].astype(float)) ** 2).sum(axis=1)
+        (covariance, variance) = np.cov(whole, held)[1]
+        wanted = 1 / np.clip(covariance / variance, 1 / MOST_STRETCH, 1)
+        assert full.stretch[m - 1] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_stretch_counts():
+    """Among rows of unit length, queries that are stretched find more of their neighbours among few
+    candidates; what is nearest in all components stays so.
+    """
+    full = train(UNIT, D)
+    plain = dataclasses.replace(full, stretch=np.ones_like(full.stretch))
+    for components, gain in ((16, 0.05), (32, 0.01)):
+        with_it = recall(full, UNIT, components=components)
+        assert with_it > recall(plain, UNIT, components=components) + gain
+        with_it = measured(full, UNIT)(components)
+        assert with_it > measured(plain, UNIT)(components) + gain
+    assert recall(full, UNIT, components=D) == 1
+
+
+def test_stretch_where_lengths_say_nothing():
+    """Rows that are all as long in the components that are looked at are not stretched."""
+    for sample in (np.ones((ROWS, D), np.float32), np.zeros((ROWS, D), np.float32)):
+        assert (train(sample, D).stretch == 1).all()
+    signs = np.random.default_rng(4).choice(np.array([-1, 1], np.float32), (ROWS // 2, D))
+    both = np.stack((signs, -signs), axis=1).reshape(-1, D)
+    assert train(both, D).stretch[-1] == 1
 
 
 def test_codes():
@@ -107,14 +171,14 @@ def test_codes():
     assert codes.dtype == np.int8
     assert codes.min() >= -127
     assert (np.abs(codes).max(axis=0) == 127).all()
-    error = np.abs(codes * CHOSEN.scale - CHOSEN.points(SAMPLE))
+    error = np.abs(codes * CHOSEN.scale - laid_out(CHOSEN, SAMPLE))
     assert (error <= 0.501 * CHOSEN.scale).all()
 
 
 def test_codes_of_vectors_beyond_the_sample():
     """The codes of vectors further out than any of the sample are cut, not wrapped around."""
     far = 1000 * (SAMPLE - SAMPLE.mean(axis=0))
-    points, codes = CHOSEN.points(far), CHOSEN.encode(far)
+    points, codes = laid_out(CHOSEN, far), CHOSEN.encode(far)
     beyond = np.abs(points) > 128 * CHOSEN.scale
     assert beyond.any()
     assert (codes[beyond] == np.where(points[beyond] > 0, 127, -127)).all()
@@ -159,11 +223,14 @@ def test_products_work_on_this_thread_alone():
 
 @pytest.mark.parametrize("components", [1, 16, CHOSEN.least, CHOSEN.dimensions])
 def test_points_in_few_components(components):
-    """The points in some leading components are those of the whole ones."""
-    some, whole = CHOSEN.points(SAMPLE[:9], components), CHOSEN.points(SAMPLE[:9])
-    assert whole.shape == (9, CHOSEN.dimensions)
-    assert some.shape == (9, components)
-    assert np.allclose(some, whole[:, :components], rtol=1e-5, atol=1e-5)
+    """The points in some leading components are those of the whole ones, but for the stretch."""
+    for chosen, sample in ((CHOSEN, SAMPLE), (UNIT_CHOSEN, UNIT)):
+        used = min(components, chosen.dimensions)
+        some, whole = chosen.points(sample[:9], used), chosen.points(sample[:9])
+        assert whole.shape == (9, chosen.dimensions)
+        assert some.shape == (9, used)
+        wanted = laid_out(chosen, sample[:9])[:, :used] * chosen.stretch[used - 1]
+        assert np.allclose(some, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("components", [1, 16, CHOSEN.least, CHOSEN.dimensions])
@@ -198,6 +265,8 @@ def test_the_first_components():
     assert some.basis.flags.c_contiguous
     assert np.array_equal(some.basis, CHOSEN.basis[:, :32])
     assert np.array_equal(some.encode(SAMPLE), CHOSEN.encode(SAMPLE, 32))
+    for name in ("offset", "scale", "stretch"):
+        assert np.array_equal(getattr(some, name), getattr(CHOSEN, name)[:32])
 
 
 @pytest.mark.parametrize("walked", [1, 20, 64, D - 1])
@@ -253,15 +322,14 @@ def test_chosen_dimensions(decay, d):
     assert m == most or mean(m) >= WANTED_RECALL
     assert m == lowest or mean(m - STEP) < WANTED_RECALL
     assert chosen.basis.shape == (d, m)
-    assert chosen.offset.shape == chosen.scale.shape == (m,)
-    assert {part.dtype for part in (chosen.basis, chosen.offset, chosen.scale)} == {
-        np.dtype(np.float32)
-    }
+    parts = (chosen.offset, chosen.scale, chosen.stretch)
+    assert {part.shape for part in parts} == {(m,)}
+    assert {part.dtype for part in (chosen.basis, *parts)} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize(
     ("decay", "d", "wanted"),
-    [(0.95, 96, (32, 48)), (0.985, 256, (80, 112)), (0.97, 64, (48, 48))],
+    [(0.95, 96, (32, 48)), (0.995, 512, (208, 240)), (0.97, 64, (48, 48))],
 )
 def test_dimensions_between_the_fewest_and_the_most(decay, d, wanted):
     """There is a sample for which sixteen more do, one that needs more than that, and one for which
