@@ -172,6 +172,9 @@ class Navigator:
         """
         width = max(BEAM, 2 * k) if beam is None else beam
         ranked = self._ranked(k, width)
+        if beam is not None and self._ranking is not FEW:
+            # Who asks for a narrow walk asks for a fast answer.
+            ranked = min(ranked, max(beam, least_ranked(k, beam)))
         if self.graph.at_rest:
             width -= width // MORE_AT_REST
         if self._is_lean:

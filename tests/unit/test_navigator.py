@@ -118,14 +118,17 @@ def restored(navigator, metric, path, *, lean=False):
             return Navigator.restore(view, load_graph(view), layout, metric, lean=lean)
 
 
-def number(ranked, k, beam=None, stretch=1.0):
-    """How many candidates there are."""
+def number(ranked, k, beam=None, stretch=1.0, *, among=False):
+    """How many candidates there are; or, of a walk of that width, among rows that are wanted."""
     width = max(BEAM, 2 * k) if beam is None else beam
     least = k + max(RANKED_EXTRA, k // 4, width // 32)
     if ranked is None:
         return least
     more = stretch**2 if ranked is MANY else 1
-    return max(int(ranked.each * more * least), int(width * more / ranked.share))
+    count = max(int(ranked.each * more * least), int(width * more / ranked.share))
+    if beam is None or ranked is FEW or among:
+        return count
+    return min(count, max(beam, least))
 
 
 def ordered(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
@@ -639,7 +642,7 @@ def test_candidates_among_those_wanted(kind):
     for share, width in itertools.product((2, 4, 8), (1, BEAM, 600)):
         wanted = alive_of(navigator)
         wanted[np.arange(ROWS) % share > 0] = False
-        count = number(ranked, K, width)
+        count = number(ranked, K, width, among=True)
         walk, _, _ = navigator.graph.search(points, max(width, count))
         rows, enough, covered = navigator.among(points, K, wanted, width)
         assert covered == ROWS
