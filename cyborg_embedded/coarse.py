@@ -5,7 +5,8 @@ measure each. Their first components (projection.py), one byte each, say which o
 
     |q - x|² = |q|² + |x|² - 2⟨q, x⟩,   ⟨q, x⟩ ≈ Σ q_i x_i over the first components
 
-with |x|² from all stored components, which counts what the others add to the distance on average.
+with |x|² from all stored components, which counts what the others add to the distance on average,
+and q stretched as for a walk in all of them (projection.py).
 """
 
 from __future__ import annotations

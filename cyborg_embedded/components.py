@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.distance import squared_norms
-from cyborg_embedded.projection import Projection
+from cyborg_embedded.projection import MOST_STRETCH, Projection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,10 +50,8 @@ THINNED_ROWS, THINNED_TIMES = 1024, 4
 WANTED_RECALL = 0.992
 """Of their neighbours among those, likewise, in as many as make a walk fast."""
 DRIFT = 0.02
-MOST_STRETCH = 2.0
-"""Beyond that a walk, along links that know nothing of it, finds no more."""
-SPARED = 4
-"""One row in so many of the sample tells it."""
+REGRESSED = 4096
+"""Rows of the sample that tell the stretch."""
 ALIKE = 1e-9
 """Variance, as a share of the mean square, in which no more than rounding errors is to be seen."""
 LEAST_REACH, SMALLEST = 2.0**-12, 1e-30
@@ -74,7 +72,7 @@ def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
         return None
     if np.abs(sample).max() > LARGEST:
         return None
-    full = train(sample, d // STEP * STEP)
+    full = train(sample, most)
     recall_in = measured(full, sample)
     steps = most // STEP
     least = fewest(1, steps + 1, lambda n: recall_in(n * STEP) >= LEAST_RECALL)
@@ -128,32 +126,46 @@ def train(sample: Floats, dimensions: int) -> Projection:
     _, vectors = np.linalg.eigh(covariance.astype(np.float64))
     basis = np.ascontiguousarray(vectors[:, ::-1][:, :dimensions].astype(np.float32))
     offset = (mean @ basis).astype(np.float32)
-    reach = np.max([np.abs(part @ basis - offset).max(axis=0) for part in parts(sample)], axis=0)
+    reach = np.max([reach_of(part, basis, offset) for part in parts(sample)], axis=0)
     # What is hardly more than the rounding errors of a product would have other codes each time.
     longest = np.sqrt(max(float(squared_norms(part).max()) for part in parts(sample)))
     least = max(longest * LEAST_REACH, SMALLEST)
     scale = (np.maximum(reach, least) / 127).astype(np.float32)
-    return Projection(basis, offset, scale, stretched(sample, centre, basis, offset), dimensions)
+    return Projection(basis, offset, scale, stretched(sample, centre, basis), dimensions)
 
 
-def stretched(sample: Floats, centre: Floats, basis: Floats, offset: Floats) -> Floats:
+def reach_of(part: Floats, basis: Floats, offset: Floats) -> Floats:
+    """The largest |z| of some rows (n, d) in each component (m,)."""
+    points = part @ basis
+    points -= offset
+    reach: Floats = np.abs(points, out=points).max(axis=0)
+    points.fill(0)
+    return reach
+
+
+def stretched(sample: Floats, centre: Floats, basis: Floats) -> Floats:
     """By what a query is multiplied (m,), for each number of leading components (projection.py)."""
+    few = min(REGRESSED, len(sample))
+    some = np.sort(np.random.default_rng(SEED).choice(len(sample), few, replace=False))
     sums = np.zeros((3, basis.shape[1]))
     total = 0.0
-    some = sample[::SPARED]
-    for part in parts(some):
-        centred = part - centre
-        whole = squared_norms(centred).astype(np.float64)
-        held = np.cumsum(np.square((part @ basis - offset).astype(np.float64)), axis=1)
+    for start in range(0, few, ROWS_AT_ONCE):
+        centred = sample[some[start : start + ROWS_AT_ONCE]]
+        centred -= centre
+        points = centred @ basis
+        held = points.astype(np.float64)
+        whole = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+        np.square(held, out=held)
+        np.cumsum(held, axis=1, out=held)
         total += whole.sum()
         sums += (held.sum(axis=0), whole @ held, np.einsum("ij,ij->j", held, held))
-        centred.fill(0)
-        held.fill(0)
-    mean, product, square = sums / len(some)
+        for part in (centred, points, held):
+            part.fill(0)
+    mean, product, square = sums / few
     variance = square - mean**2
     slope = np.ones_like(mean)
     differ = variance > ALIKE * square
-    np.divide(product - mean * (total / len(some)), variance, out=slope, where=differ)
+    np.divide(product - mean * (total / few), variance, out=slope, where=differ)
     stretch: Floats = (1 / np.clip(slope, 1 / MOST_STRETCH, 1)).astype(np.float32)
     return stretch
 

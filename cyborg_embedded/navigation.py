@@ -23,7 +23,7 @@ from cyborg_embedded.blobs import load_blob, save_blob
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.links import Links, decode, encode
 from cyborg_embedded.model import PageKind
-from cyborg_embedded.projection import Projection
+from cyborg_embedded.projection import MOST_STRETCH, Projection
 from cyborg_embedded.root import GraphRecord
 from cyborg_embedded.streaming import stream_pages
 
@@ -112,7 +112,8 @@ def load_projection(view: ReadView, record: GraphRecord) -> Projection | None:
         return None
     d, m = view.snapshot.root.dimension, record.dimensions
     data = load_blob(view, PageKind.PROJECTION, 4 * m * (d + 3)).view("<f4")
-    if not np.isfinite(data).all():
+    stretches = data[-m:]
+    if not (np.isfinite(data).all() and 1 <= stretches.min() <= stretches.max() <= MOST_STRETCH):
         message = "malformed"
         raise IntegrityError(message, kind="PROJECTION", number=0)
     floats = data.astype(np.float32)

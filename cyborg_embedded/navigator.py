@@ -49,14 +49,13 @@ class Ranked(NamedTuple):
     """How many candidates are ranked by their vectors."""
 
     each: float
-    """So many for each of the candidates that a walk in all components would do with,"""
+    """So many times the candidates that a walk in all components would do with,"""
     share: float
     """and at least one in so many that the walk finds."""
 
 
 MANY, FEW = Ranked(1.5, 6), Ranked(3, 3)
-"""After a walk in many components, if these hold nearly all there is to distances, and after one in
-just those that do."""
+"""After a walk in many components, if queries are not stretched, and in just those that do."""
 
 
 class Navigator:
@@ -166,8 +165,9 @@ class Navigator:
         there is none; and the row up to which the graph reached.
 
         `points` (m, walked) are the queries'. `alive` (n,) says which of the rows that the caller
-        knows may be answers, and `deaths` how many may not. `beam` is the width of the walk, as
-        many as are ranked at least; None for the default. The answer is None where the graph does
+        knows may be answers, and `deaths` how many may not. `beam` is the width of the walk, and
+        but for `least_ranked` and after a walk in few components no more are ranked; None for
+        the default. The answer is None where the graph does
         not lead to k rows: the caller then scans.
         """
         width = max(BEAM, 2 * k) if beam is None else beam
@@ -239,8 +239,8 @@ def ranking_of(projection: Projection | None, walked: int) -> Ranked | None:
         return None
     if walked <= projection.least:
         return FEW
-    # What the others hold is told by what queries are stretched by to make up for it.
-    more = float(projection.stretch[walked - 1]) ** 2
+    # The further queries are stretched, the more of a distance is guessed.
+    more = min(float(projection.stretch[walked - 1]) ** 2, FEW.each / MANY.each)
     return Ranked(MANY.each * more, MANY.share / more)
 
 

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Codes = NDArray[np.int8]
 
-__all__ = ["Projection"]
+__all__ = ["MOST_STRETCH", "Projection"]
+
+MOST_STRETCH = 2.0
+"""Beyond that a walk, along links that know nothing of it, finds no more."""
 
 SMALL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS stays on the calling thread."""
@@ -45,8 +48,8 @@ COLUMNS = 32
 class Projection:
     """From d to m dimensions, of which the first `least` do for a walk.
 
-    `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,), `stretch` (m,): the last of a few components
-    says by what a query is multiplied in these.
+    `basis` (d, m), `offset` (m,) = Bᵀμ, `scale` (m,), `stretch` (m,), of which `stretch[n - 1]` is
+    what a query is multiplied by where n components are walked: from 1 to 2.
     """
 
     basis: Floats

@@ -642,6 +642,7 @@ def read_graph(pages):
     links = read_links(pages.blob(GRAPH, record["bytes"]), covered)
     ends = [0, d * m, *((d + part) * m for part in (1, 2, 3))]
     parts = [floats[start:end] for start, end in itertools.pairwise(ends)]
+    check(all(1 <= number <= 2 for number in parts[-1]), 24)
     return SavedGraph(covered, *links, m, walked, codes[:covered], *parts)
 
 

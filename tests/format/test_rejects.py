@@ -63,6 +63,7 @@ class Forger:
 
     def replace(self, kind, number, change):
         """Seal what `change` makes of a page's plaintext."""
+        number %= len(self.tags[kind])
         old = bytearray(self.pages.open(kind, number))
         self.tags[kind][number] = self.seal(kind, number, bytes(change(old) or old))
 
@@ -308,6 +309,8 @@ PAGES = {
     "an id of a dead row": (23, (IDS, 0, put("<I", 16, 5))),
     "an id of another's row": (23, (IDS, 0, put("<I", 16, 77))),
     "an infinite projection": (24, (PROJECTION, 0, put("<f", 0, float("inf")))),
+    "a short stretch": (24, (PROJECTION, -1, put("<f", -4, 0.5))),
+    "a long stretch": (24, (PROJECTION, -1, put("<f", -4, 2.5))),
     "another graph version": (25, (GRAPH, 0, put("<I", 0, 2))),
     "no nodes": (25, (GRAPH, 0, put("<I", 4, 0))),
     "too many nodes": (25, (GRAPH, 0, put("<I", 4, 1101))),

@@ -127,6 +127,7 @@ def add_small_ones(corpus):
     )  # fmt: skip
     corpus.add("graph_links", links.encode(graph))
     numbers = np.arange(2 * 7, dtype="<f4")
+    numbers[-2:] = 1.5
     corpus.add("projection", bytes([4, 2, 2]) + numbers.tobytes())
     assert MOST_NODES > 3
     for text in METADATA:

@@ -20,7 +20,7 @@ from cyborg_embedded.navigation import (
     save_graph,
     stream_codes,
 )
-from cyborg_embedded.projection import Projection
+from cyborg_embedded.projection import MOST_STRETCH, Projection
 
 PAGE_SIZE = 256
 ROOM = PAGE_SIZE - OVERHEAD
@@ -36,8 +36,9 @@ DERIVED = (PageKind.GRAPH, PageKind.NAVIGATION, PageKind.PROJECTION)
 
 def a_projection(seed=0):
     random = np.random.default_rng(seed)
-    parts = [random.standard_normal(shape).astype(np.float32) for shape in ((D, M), M, M, M)]
-    return Projection(*parts, WALKED)
+    parts = [random.standard_normal(shape).astype(np.float32) for shape in ((D, M), M, M)]
+    stretch = random.uniform(1, MOST_STRETCH, M).astype(np.float32)
+    return Projection(*parts, stretch, WALKED)
 
 
 PROJECTION = a_projection()
@@ -277,6 +278,22 @@ def test_projections_that_are_not_finite(store, part, value):
     with store.read() as view, pytest.raises(IntegrityError) as caught:
         load_graph(view)
     assert caught.value.kind == "PROJECTION"
+
+
+@pytest.mark.parametrize("value", [-1, 0, 0.99, 2.01, 1e30])
+def test_stretches_that_are_none(store, value):
+    """A stretch that is not from 1 to 2 is IntegrityError; either of these is one."""
+    for stretch in (1, MOST_STRETCH, value):
+        array = PROJECTION.stretch.copy()
+        array[-1] = stretch
+        write(store, saved(5, dataclasses.replace(PROJECTION, stretch=array)))
+        with store.read() as view:
+            if stretch != value:
+                assert load_graph(view).projection.stretch[-1] == stretch
+                continue
+            with pytest.raises(IntegrityError) as caught:
+                load_graph(view)
+            assert caught.value.kind == "PROJECTION"
 
 
 @pytest.mark.parametrize("length", [0, PER_PAGE * M - 1, PER_PAGE * M + 1])

@@ -124,7 +124,7 @@ def number(ranked, k, beam=None, stretch=1.0, *, among=False):
     least = k + max(RANKED_EXTRA, k // 4, width // 32)
     if ranked is None:
         return least
-    more = stretch**2 if ranked is MANY else 1
+    more = min(stretch**2, 2) if ranked is MANY else 1
     count = max(int(ranked.each * more * least), int(width * more / ranked.share))
     if beam is None or ranked is FEW or among:
         return count
@@ -348,7 +348,8 @@ def test_lean_walks_what_does():
         assert navigator.graph.dimension == walked
         points = navigator.points(QUERIES)
         assert points.shape == (len(QUERIES), walked)
-        assert np.allclose(points, projection.points(QUERIES)[:, :walked], atol=1e-5)
+        whole = projection.points(QUERIES) / projection.stretch[-1]
+        assert np.allclose(points, whole[:, :walked] * projection.stretch[walked - 1], atol=1e-5)
         assert np.array_equal(points, projection.points(QUERIES, walked))
         near, distances, _ = navigator.graph.search(points, BEAM, 5)
         stored = codes_of(navigator, "euclidean")[:, :walked] * projection.scale[:walked]
@@ -574,7 +575,7 @@ def test_number_of_stretched_candidates():
     components, which has many of them anyway.
     """
     made = projection_of("euclidean")
-    for stretch, lean in itertools.product([1, 1.2, 1.5], [False, True]):
+    for stretch, lean in itertools.product([1, 1.2, 1.5, 2], [False, True]):
         other = np.full_like(made.stretch, stretch)
         other[made.least - 1] = 1.1
         projection = dataclasses.replace(made, stretch=other)
@@ -583,6 +584,7 @@ def test_number_of_stretched_candidates():
             wanted = number(FEW if lean else MANY, k, beam, float(other[-1]))
             rows = ordered(navigator, "euclidean", k, beam=beam, queries=QUERIES[:3])
             assert rows.shape == (3, wanted)
+            assert wanted <= number(FEW, k, beam)
 
 
 def test_more_candidates():
