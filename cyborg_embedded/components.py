@@ -145,11 +145,10 @@ def reach_of(part: Floats, basis: Floats, offset: Floats) -> Floats:
 
 def stretched(sample: Floats, centre: Floats, basis: Floats) -> Floats:
     """By what a query is multiplied (m,), for each number of leading components (projection.py)."""
-    few = min(REGRESSED, len(sample))
-    some = np.sort(np.random.default_rng(SEED).choice(len(sample), few, replace=False))
+    some = drawn(sample, REGRESSED)
     sums = np.zeros((3, basis.shape[1]))
     total = 0.0
-    for start in range(0, few, ROWS_AT_ONCE):
+    for start in range(0, len(some), ROWS_AT_ONCE):
         centred = sample[some[start : start + ROWS_AT_ONCE]]
         centred -= centre
         points = centred @ basis
@@ -161,11 +160,11 @@ def stretched(sample: Floats, centre: Floats, basis: Floats) -> Floats:
         sums += (held.sum(axis=0), whole @ held, np.einsum("ij,ij->j", held, held))
         for part in (centred, points, held):
             part.fill(0)
-    mean, product, square = sums / few
+    mean, product, square = sums / len(some)
     variance = square - mean**2
     slope = np.ones_like(mean)
     differ = variance > ALIKE * square
-    np.divide(product - mean * (total / few), variance, out=slope, where=differ)
+    np.divide(product - mean * (total / len(some)), variance, out=slope, where=differ)
     stretch: Floats = (1 / np.clip(slope, 1 / MOST_STRETCH, 1)).astype(np.float32)
     return stretch
 
@@ -176,6 +175,14 @@ def parts(rows: Floats) -> Iterator[Floats]:
     """
     for start in range(0, len(rows), ROWS_AT_ONCE):
         yield rows[start : start + ROWS_AT_ONCE]
+
+
+def drawn(sample: Floats, most: int) -> Rows:
+    """So many rows of a sample at most, ascending, the same each time: from all over it, as its
+    first rows are the oldest ones, and any step may be a pattern's.
+    """
+    few = min(most, len(sample))
+    return np.sort(np.random.default_rng(SEED).choice(len(sample), few, replace=False))
 
 
 def others_nearest(points: Floats, queries: Floats, own: Rows, k: int) -> Rows:
@@ -194,19 +201,16 @@ def measured(projection: Projection, sample: Floats) -> Callable[[int], float]:
     """What says which share of the nearest of `sample` (n, d) to some of it is among the nearest in
     so many of the first components of their codes.
     """
-    # From all over the sample: its first rows are the oldest ones, and any step may be a pattern's.
-    few = min(MEASURED_QUERIES, len(sample))
-    own = np.sort(np.random.default_rng(SEED).choice(len(sample), few, replace=False))
+    own = drawn(sample, MEASURED_QUERIES)
     queries = sample[own]
     true = others_nearest(sample, queries, own, NEIGHBOURS)
-    codes, points = projection.encode(sample), projection.points(queries)
+    codes, coordinates = projection.encode(sample), projection.coordinates(queries)
     queries.fill(0)
     stored = np.multiply(codes, projection.scale, dtype=np.float32)
-    stretch = projection.stretch
 
     def recall(components: int) -> float:
         part = np.ascontiguousarray(stored[:, :components])
-        asked = points[:, :components] * (stretch[components - 1] / stretch[-1])
+        asked = coordinates[:, :components] * projection.stretch[components - 1]
         near = others_nearest(part, asked, own, AMONG)
         return float((true[:, :, None] == near[:, None, :]).any(axis=2).mean())
 

@@ -165,16 +165,12 @@ class Navigator:
         there is none; and the row up to which the graph reached.
 
         `points` (m, walked) are the queries'. `alive` (n,) says which of the rows that the caller
-        knows may be answers, and `deaths` how many may not. `beam` is the width of the walk, and
-        but for `least_ranked` and after a walk in few components no more are ranked; None for
-        the default. The answer is None where the graph does
-        not lead to k rows: the caller then scans.
+        knows may be answers, and `deaths` how many may not. `beam` is the width of the walk, None
+        for the default. The answer is None where the graph does not lead to k rows: the caller then
+        scans.
         """
         width = max(BEAM, 2 * k) if beam is None else beam
-        ranked = self._ranked(k, width)
-        if beam is not None and self._ranking is not FEW:
-            # Who asks for a narrow walk asks for a fast answer.
-            ranked = min(ranked, max(beam, least_ranked(k, beam)))
+        ranked = self._ranked(k, width, narrow=beam is not None)
         if self.graph.at_rest:
             width -= width // MORE_AT_REST
         if self._is_lean:
@@ -223,12 +219,15 @@ class Navigator:
         """Whether it walks fewer components than there are."""
         return self.projection is not None and self.graph.dimension < self.projection.dimensions
 
-    def _ranked(self, k: int, width: int) -> int:
-        """How many of what a walk finds are ranked by their vectors."""
+    def _ranked(self, k: int, width: int, *, narrow: bool = False) -> int:
+        """How many of what a walk finds are ranked by their vectors. Who asks for a `narrow` walk
+        wants its answer soon: no more than its width, unless what it alone says is worth little.
+        """
         least, ranking = least_ranked(k, width), self._ranking
         if ranking is None:
             return least
-        return max(int(ranking.each * least), int(width / ranking.share))
+        ranked = max(int(ranking.each * least), int(width / ranking.share))
+        return min(ranked, max(width, least)) if narrow and ranking is not FEW else ranked
 
 
 def ranking_of(projection: Projection | None, walked: int) -> Ranked | None:

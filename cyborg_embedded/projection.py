@@ -63,22 +63,23 @@ class Projection:
         """M."""
         return len(self.scale)
 
-    def points(self, queries: Floats, components: int | None = None) -> Floats:
-        """Where a walk looks for queries (n, d) in the projection, (n, m); in so many leading
-        components.
-        """
+    def coordinates(self, vectors: Floats, components: int | None = None) -> Floats:
+        """Where vectors (n, d) lie in the projection, (n, m); in so many leading components."""
         used = slice(components)
-        points = products(queries, self.basis[:, used])
-        points -= self.offset[used]
+        coordinates = products(vectors, self.basis[:, used])
+        coordinates -= self.offset[used]
+        return coordinates
+
+    def points(self, queries: Floats, components: int | None = None) -> Floats:
+        """Where a walk in all components, or in so many leading ones, looks for queries (n, d)."""
+        points = self.coordinates(queries, components)
         points *= self.stretch[points.shape[1] - 1]
         return points
 
     def encode(self, vectors: Floats, components: int | None = None) -> Codes:
         """The codes (n, m) of vectors (n, d); of so many leading components, if not of all."""
-        used = slice(components)
-        codes = products(vectors, self.basis[:, used])
-        codes -= self.offset[used]
-        codes /= self.scale[used]
+        codes = self.coordinates(vectors, components)
+        codes /= self.scale[:components]
         np.rint(codes, out=codes)
         return np.clip(codes, -127, 127, out=codes).astype(np.int8)
 

@@ -59,11 +59,6 @@ UNIT = of_one_length()
 UNIT_CHOSEN = choose_projection(UNIT)
 
 
-def laid_out(projection, rows):
-    """Where vectors lie in all components of a projection."""
-    return projection.points(rows) / projection.stretch[-1]
-
-
 def squared(points, queries):
     """Squared distances (m, n) in float64."""
     return ((points[None].astype(float) - queries[:, None].astype(float)) ** 2).sum(axis=2)
@@ -82,7 +77,7 @@ def recall(projection, sample, queries=100, components=None):
     """
     used = projection.least if components is None else components
     stored = projection.encode(sample)[:, :used] * projection.scale[:used]
-    asked = laid_out(projection, sample[:queries])[:, :used] * projection.stretch[used - 1]
+    asked = projection.coordinates(sample[:queries])[:, :used] * projection.stretch[used - 1]
     near = nearest_others(stored, asked, AMONG)
     true = nearest_others(sample, sample[:queries], NEIGHBOURS)
     hits = [len(set(a) & set(b)) for a, b in zip(true.tolist(), near.tolist(), strict=True)]
@@ -97,7 +92,7 @@ def test_basis_is_orthonormal():
 
 def test_components_are_the_principal_ones():
     """Components come by variance, the largest first, and have the largest variances there are."""
-    points = laid_out(CHOSEN, SAMPLE).astype(float)
+    points = CHOSEN.coordinates(SAMPLE).astype(float)
     assert np.allclose(points.mean(axis=0), 0, atol=1e-3)
     covariance = np.cov(SAMPLE.astype(float), rowvar=False, bias=True)
     wanted = np.linalg.eigvalsh(covariance)[::-1][: CHOSEN.dimensions]
@@ -112,7 +107,7 @@ def test_points_keep_distances():
     assert full.stretch[-1] == pytest.approx(1, abs=1e-5)
     whole = squared(full.points(SAMPLE), full.points(queries))
     assert np.allclose(whole, squared(SAMPLE, queries), rtol=1e-4, atol=1e-4)
-    part = squared(laid_out(CHOSEN, SAMPLE), laid_out(CHOSEN, queries))
+    part = squared(CHOSEN.coordinates(SAMPLE), CHOSEN.coordinates(queries))
     assert (part <= squared(SAMPLE, queries) + 1e-4).all()
 
 
@@ -185,14 +180,14 @@ def test_codes():
     assert codes.dtype == np.int8
     assert codes.min() >= -127
     assert (np.abs(codes).max(axis=0) == 127).all()
-    error = np.abs(codes * CHOSEN.scale - laid_out(CHOSEN, SAMPLE))
+    error = np.abs(codes * CHOSEN.scale - CHOSEN.coordinates(SAMPLE))
     assert (error <= 0.501 * CHOSEN.scale).all()
 
 
 def test_codes_of_vectors_beyond_the_sample():
     """The codes of vectors further out than any of the sample are cut, not wrapped around."""
     far = 1000 * (SAMPLE - SAMPLE.mean(axis=0))
-    points, codes = laid_out(CHOSEN, far), CHOSEN.encode(far)
+    points, codes = CHOSEN.coordinates(far), CHOSEN.encode(far)
     beyond = np.abs(points) > 128 * CHOSEN.scale
     assert beyond.any()
     assert (codes[beyond] == np.where(points[beyond] > 0, 127, -127)).all()
@@ -243,7 +238,7 @@ def test_points_in_few_components(components):
         some, whole = chosen.points(sample[:9], used), chosen.points(sample[:9])
         assert whole.shape == (9, chosen.dimensions)
         assert some.shape == (9, used)
-        wanted = laid_out(chosen, sample[:9])[:, :used] * chosen.stretch[used - 1]
+        wanted = chosen.coordinates(sample[:9])[:, :used] * chosen.stretch[used - 1]
         assert np.allclose(some, wanted, rtol=1e-5, atol=1e-5)
 
 
