@@ -160,6 +160,7 @@ class Environment:
         lock = self._writer_file
         with self._writers.exclusive(timeout):
             try:
+                self._live()  # a lock file of one that was deleted meanwhile is not made again
                 with translated():
                     try:
                         lock.acquire(exclusive=True, timeout=timeout)

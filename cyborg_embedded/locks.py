@@ -90,8 +90,9 @@ class FileLock:
     def upgrade(self, *, timeout: float) -> None:
         """Hold alone a lock that is held shared, trying for `timeout` seconds.
 
-        It stays shared where that fails, and nearly all of the time until it succeeds: whoever else
-        wants it alone hardly ever finds a moment. Raises `LockedError`, `FileNotFoundError` (the
+        It stays shared where that fails, and nearly all of the time until it succeeds: a refusal
+        lets go of it for a moment, in which nobody else may ask for it alone (the writer's lock
+        sees to that). Raises `LockedError`, `FileNotFoundError` (the
         file has been removed in such a moment; the lock is given up).
         """
         deadline = time.monotonic() + timeout

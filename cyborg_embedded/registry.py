@@ -196,7 +196,8 @@ def alone(
     """Be the only process that has the file of `environment` open; this one goes on with it.
 
     The function that it gives closes the file and calls a function that removes or replaces it.
-    Handles of this process are closed with it. Raises `ClosedError`, `LockedError`.
+    Handles of this process are closed with it. The caller is its one writer. Raises `ClosedError`,
+    `LockedError`.
     """
     held: list[Shared] = []
     use = Use()

@@ -25,6 +25,9 @@ def delete(folder: Folder, name: str, custody: Custody, timeout: float) -> bool:
     store = PageStore.open_with(path, custody.keys, timeout=timeout)
     try:
         with (
+            # Of two who want the file alone each lets go of it for a moment to ask for it, in which
+            # the other could have it: whoever asks is the one writer.
+            store.environment.writer(timeout),
             registry.alone(store.environment, timeout=timeout) as swap,
             folder.changing(timeout=timeout),
         ):

@@ -22,6 +22,7 @@ from rekey_harness import (
 from support import check_items, python, run_python
 
 from cyborg_embedded import LockedError
+from cyborg_embedded.locks import FileLock
 
 WORKER = Path(__file__).parent / "rekey_worker.py"
 
@@ -150,11 +151,22 @@ def test_others_after_a_failure(index, items, other):
     check_items(index, items)
 
 
-def test_deleted_elsewhere_while_it_waits(folder, index, items, other):
-    """Who waits to have the index alone still has it open: nobody deletes it meanwhile."""
+def test_deleted_elsewhere_while_it_waits(folder, index, items, other, monkeypatch):
+    """Who waits to have the index alone still has it open: nobody deletes it meanwhile, not even
+    while his lock is being converted, which lets go of it.
+    """
     assert other.does("open", 0, 10) == str(len(items))
     index._session._lock_timeout = 2.0
     outcomes = []
+    convert = FileLock._convert
+
+    def slowly(lock, kind):
+        converted = convert(lock, kind)
+        if not converted:
+            time.sleep(0.5)
+        return converted
+
+    monkeypatch.setattr(FileLock, "_convert", slowly)
 
     def compact():
         try:

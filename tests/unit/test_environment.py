@@ -425,6 +425,30 @@ def test_one_writer_among_threads(path):
         assert get(env, b"a") == b"2"
 
 
+def test_who_waits_to_write_what_is_removed(path):
+    """Who still waited to be the writer when the file went makes none of its lock files again."""
+    outcomes = []
+    env = Environment(path, create=True)
+
+    def wait():
+        try:
+            with env.writer(30):
+                outcomes.append(None)
+        except ClosedError as error:
+            outcomes.append(error)
+
+    with env.writer(5):
+        other = threading.Thread(target=wait)
+        other.start()
+        while not env._writers._waiting:
+            pass
+        env.close()
+        remove_files(path)
+    other.join(30)
+    assert [type(outcome) for outcome in outcomes] == [ClosedError]
+    assert os.listdir(os.path.dirname(path)) == []
+
+
 HOLDING_WRITER = """
 import sys
 from cyborg_embedded.environment import Environment
