@@ -5,6 +5,11 @@ to believe that they are like the others, and none is its own neighbour. What a 
 finds of their true nearest rows is the table that is kept with the graph.
 
 A table is for k = 10. More rows are found by a walk that is wider in proportion; fewer by the same.
+
+A query that is far from all rows has many that are hardly farther than the nearest, and needs a
+wider walk than others. One walk tells: where what it finds is farther away than it is for nearly
+all rows that were kept out, the query is walked again, wider. What is measured is measured with
+that.
 """
 
 from __future__ import annotations
@@ -20,7 +25,17 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
-__all__ = ["EFFORTS", "MEASURED_K", "Efforts", "effort_for", "held_back", "measure"]
+__all__ = [
+    "EFFORTS",
+    "FAR_K",
+    "MEASURED_K",
+    "WIDER",
+    "Efforts",
+    "effort_for",
+    "far_away",
+    "held_back",
+    "measure",
+]
 
 Efforts = tuple[tuple[int, int], ...]
 """Widths of walks, ascending, each with the recall in ten-thousandths that it was seen to reach."""
@@ -29,6 +44,12 @@ MEASURED_K = 10
 WHOLE = 10_000
 ENOUGH = 9980
 """A recall beyond which wider walks are not measured any more."""
+FAR_K = 10
+"""Who is far is told by the distance of so many-th nearest."""
+FAR_SHARE = 0.9
+"""The share of the rows that were kept out that are not far."""
+WIDER = 2
+"""The walk for queries that are far is so many times as wide."""
 MOST_HELD, HELD_SHARE = 192, 16
 """Rows that are kept back at most, and of how many rows one is."""
 
@@ -56,6 +77,13 @@ def measure(true: Rows, walk: Callable[[int], Rows]) -> Efforts:
         if best >= ENOUGH:
             break
     return tuple(table)
+
+
+def far_away(distances: NDArray[np.float64]) -> float:
+    """Beyond what distance of its `FAR_K`-th nearest row a query is far, from those (m,) of rows
+    that were kept out.
+    """
+    return float(np.quantile(distances, FAR_SHARE))
 
 
 def effort_for(table: Efforts, recall: float, k: int) -> int | None:

@@ -14,8 +14,8 @@ import numpy as np
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.arrangement import by_neighbourhood, from_the_centre
 from cyborg_embedded.components import SAMPLE_ROWS, choose_projection, has_drifted
-from cyborg_embedded.distance import squared_norms
-from cyborg_embedded.effort import MEASURED_K, Efforts, held_back, measure
+from cyborg_embedded.distance import prepare, squared_norms
+from cyborg_embedded.effort import FAR_K, MEASURED_K, far_away, held_back, measure
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.saving import (
     columns_to_save,
@@ -197,7 +197,7 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     for start in range(0, len(most), BLOCK_ROWS):
         job.went(start, len(rows))
         add(most[start : start + BLOCK_ROWS])
-    navigator.efforts = efforts_of(session, state, navigator, rows[held])
+    measure_walks(session, state, navigator, rows[held])
     add(rows[held])
     job.went(len(rows), len(rows))
     return navigator
@@ -221,13 +221,15 @@ def arranged(session: Session, projection: Projection | None, centre: Vectors, r
     return rows[order]
 
 
-def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows) -> Efforts:
-    """What walks of different widths through a new graph find for rows that are not in it."""
+def measure_walks(session: Session, state: State, navigator: Navigator, held: Rows) -> None:
+    """See how far rows that are not in a new graph are from others, and what walks of different
+    widths through it find for them.
+    """
     alive = state.alive.copy()
     alive[held] = False
     k = min(MEASURED_K, int(alive.sum()))
     if k < MEASURED_K or not len(held):
-        return ()
+        return
     with prepared_vectors(session, held) as queries, session.read() as (_, view):
 
         def found(navigator: Navigator | None, beam: int | None) -> Rows:
@@ -236,7 +238,17 @@ def efforts_of(session: Session, state: State, navigator: Navigator, held: Rows)
             without = replace(state, alive=alive, navigator=slot)
             return nearest(without, view, lambda rows: [""] * len(rows), queries, k, beam)[0]
 
-        return measure(found(None, None), lambda beam: found(navigator, beam))
+        true = found(None, None)
+        pool, metric = state.pool, state.root.metric
+        if pool is not None and metric != "inner_product":
+            away = []
+            for query, rows in zip(queries, true[:, :FAR_K], strict=True):
+                vectors = pool.rows(view, rows)
+                prepare(vectors, metric, vectors)
+                away.append(navigator.farthest(query, vectors))
+                pool.wipe(vectors)
+            navigator.far = tuple(map(far_away, np.transpose(away)))
+        navigator.efforts = measure(true, lambda beam: found(navigator, beam))
 
 
 def sampled(state: State) -> Rows:

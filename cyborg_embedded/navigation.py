@@ -50,12 +50,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SavedGraph:
-    """What is saved of a graph, but for the codes."""
+    """What is saved of a graph, but for the codes.
+
+    `efforts` and `far` are what was measured of walks (effort.py): beyond what squared distance a
+    query is far, in all components of the projection and in the `least`; in vectors; or nothing.
+    """
 
     links: Links
     covered: int
     projection: Projection | None
     efforts: Efforts = ()
+    far: tuple[float, ...] = ()
 
 
 def save_graph(
@@ -79,7 +84,7 @@ def save_graph(
         if first == 0:
             save_blob(view, PageKind.PROJECTION, b"".join(part.astype("<f4") for part in parts))
         save_codes(view, codes, first, graph.covered, dimensions)
-    record = GraphRecord(graph.covered, len(data), dimensions, least, graph.efforts)
+    record = GraphRecord(graph.covered, len(data), dimensions, least, graph.efforts, graph.far)
     view.root = msgspec.structs.replace(view.root, graph=record)
 
 
@@ -96,7 +101,8 @@ def load_graph(view: ReadView) -> SavedGraph | None:
     if record is None:
         return None
     links = decode(load_blob(view, PageKind.GRAPH, record.bytes), record.rows)
-    return SavedGraph(links, record.rows, load_projection(view, record), record.efforts)
+    projection = load_projection(view, record)
+    return SavedGraph(links, record.rows, projection, record.efforts, record.far)
 
 
 def load_projection(view: ReadView, record: GraphRecord) -> Projection | None:

@@ -5,15 +5,17 @@ It takes and gives rows; the candidates are still to be ranked by their exact di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.distance import prepare
+from cyborg_embedded.distance import prepare, squared_norms
+from cyborg_embedded.effort import FAR_K, WIDER
 from cyborg_embedded.frontier import Frontier
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.growing import aligned
 from cyborg_embedded.navigation import SavedGraph, stream_codes
+from cyborg_embedded.ranking import FEW, least_ranked, ranking_of
 from cyborg_embedded.vectors import stream_vectors
 
 if TYPE_CHECKING:
@@ -33,29 +35,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigator"]
 
-BEAM = 128
+BEAM = 80
 """The width of the beam of a walk (hnswlib's ef), at least; twice k where that is more."""
+ONLY_BEAM = 128
+"""The same where nothing is walked again."""
 MORE_AT_REST = 4
-"""A walk at rest finds as much with a beam that is less wide by one in so many."""
+"""A walk at rest finds as much with a beam that is less wide by one in so many,"""
+ONCE_AT_REST = 5
+"""or wider by one in so many than one that is walked again for what is far: narrower ones do not
+take much less time there."""
 WIDER_LEAN = 4
 """A walk in fewer components than there are needs one that is wider by one in so many."""
-RANKED_EXTRA = 5
-"""Candidates beyond k, at least: so many of the first that a walk in all components finds include
-the k nearest."""
 NORMED_AT_ONCE = 256
-
-
-class Ranked(NamedTuple):
-    """How many candidates are ranked by their vectors."""
-
-    each: float
-    """So many times the candidates that a walk in all components would do with,"""
-    share: float
-    """and at least one in so many that the walk finds."""
-
-
-MANY, FEW = Ranked(1.5, 6), Ranked(3, 3)
-"""After a walk in many components, if queries are not stretched, and in just those that do."""
 
 
 class Navigator:
@@ -78,6 +69,8 @@ class Navigator:
         """Rows there were when the projection was last seen to find their neighbours."""
         self.efforts: Efforts = ()
         """Widths of walks, and the recall that each was seen to reach."""
+        self.far: tuple[float, ...] = ()
+        """Beyond what squared distance a query is far: see `SavedGraph`."""
         self.saved: tuple[list[bytes], int] | None = None
         """The tags of its pages in the file, if it has any, and how far the graph in them reaches.
         """
@@ -139,13 +132,13 @@ class Navigator:
         else:
             graph = resting(view, saved, projection, node_of, walked_of(projection, lean=lean))
         navigator = cls(graph, projection)
-        navigator.efforts = saved.efforts
+        navigator.efforts, navigator.far = saved.efforts, saved.far
         return navigator
 
     def graph_to_save(self) -> SavedGraph:
         """What is to be saved of it, but for the codes."""
         links, covered = self.graph.links()
-        return SavedGraph(links, covered, self.projection, self.efforts)
+        return SavedGraph(links, covered, self.projection, self.efforts, self.far)
 
     def points(self, queries: Floats) -> Floats:
         """Where prepared queries lie in the graph."""
@@ -166,13 +159,43 @@ class Navigator:
 
         `points` (m, walked) are the queries'. `alive` (n,) says which of the rows that the caller
         knows may be answers, and `deaths` how many may not. `beam` is the width of the walk, None
-        for the default. The answer is None where the graph does not lead to k rows: the caller then
-        scans.
+        for the default; queries that turn out to be far are walked again, wider. The answer is None
+        where the graph does not lead to k rows: the caller then scans.
         """
-        width = max(BEAM, 2 * k) if beam is None else beam
-        ranked = self._ranked(k, width, narrow=beam is not None)
+        width = max(BEAM if self.far else ONLY_BEAM, 2 * k) if beam is None else beam
+        narrow = beam is not None
+        once = not self.far or self.graph.at_rest
+        found = self._walked(points, k, alive, deaths, width, narrow=narrow)
+        if found is None or once:
+            return found and found[:2]
+        rows, covered, away = found
+        far = self.far[-1 if self._is_lean else 0]
+        if len(points) == 1:
+            if away.item() <= far:
+                return rows, covered
+            again = self._walked(points, k, alive, deaths, WIDER * width, narrow=narrow)
+            return again and again[:2]
+        beyond = away > far
+        if beyond.any():
+            again = self._walked(points[beyond], k, alive, deaths, WIDER * width, narrow=narrow)
+            if again is None or again[1] != covered:
+                # It has grown since: one reach for all.
+                again = self._walked(points, k, alive, deaths, WIDER * width, narrow=narrow)
+                return again and again[:2]
+            more = again[0].shape[1] - rows.shape[1]
+            rows = np.pad(rows, ((0, 0), (0, more)), constant_values=-1)
+            rows[beyond] = again[0]
+        return rows, covered
+
+    def _walked(
+        self, points: Floats, k: int, alive: Alive, deaths: int, width: int, *, narrow: bool
+    ) -> tuple[Rows, int, Floats] | None:
+        """`candidates` by one walk of this width, and how far away the last of the `FAR_K` nearest
+        is, (m,).
+        """
+        ranked = self._ranked(k, width, narrow=narrow)
         if self.graph.at_rest:
-            width -= width // MORE_AT_REST
+            width += width // ONCE_AT_REST if self.far else -(width // MORE_AT_REST)
         if self._is_lean:
             width += width // WIDER_LEAN
         width = max(width, ranked)
@@ -195,7 +218,7 @@ class Navigator:
             width *= 4
             if width > len(self.graph) // 2:
                 return None
-        return rows[:, :ranked], covered
+        return rows[:, :ranked], covered, distances[:, min(FAR_K, distances.shape[1]) - 1]
 
     def among(
         self, points: Floats, k: int, wanted: Alive, width: int
@@ -214,6 +237,19 @@ class Navigator:
         enough = rows.shape[1] - others.sum(axis=1) >= least_ranked(k, 0)
         return rows[:, :ranked], enough, min(covered, len(wanted))
 
+    def farthest(self, query: Floats, vectors: Floats) -> list[float]:
+        """The squared distance from a query (d,) to the farthest of some vectors (n, d), all
+        prepared, for what `far` is about.
+        """
+        projection = self.projection
+        if projection is None:
+            return [apart(vectors, query)]
+        stored = projection.decode(projection.encode(vectors))
+        return [
+            apart(stored[:, :walked], projection.points(query[None], walked)[0])
+            for walked in (projection.dimensions, projection.least)
+        ]
+
     @property
     def _is_lean(self) -> bool:
         """Whether it walks fewer components than there are."""
@@ -230,25 +266,6 @@ class Navigator:
         return min(ranked, max(width, least)) if narrow and ranking is not FEW else ranked
 
 
-def ranking_of(projection: Projection | None, walked: int) -> Ranked | None:
-    """How many candidates there are after a walk in so many components; None where it was one in
-    vectors.
-    """
-    if projection is None:
-        return None
-    if walked <= projection.least:
-        return FEW
-    # The further queries are stretched, the more of a distance is guessed.
-    more = min(float(projection.stretch[walked - 1]) ** 2, FEW.each / MANY.each)
-    return Ranked(MANY.each * more, MANY.share / more)
-
-
-def least_ranked(k: int, width: int) -> int:
-    """How many candidates are ranked at least."""
-    # A walk that looks for the last per cent is not to lose it where candidates are cut.
-    return k + max(RANKED_EXTRA, k // 4, width // 32)
-
-
 def left_out(rows: Rows, wanted: Alive, covered: int) -> Alive:
     """Which of `rows` are not wanted, or too new for whoever wants them."""
     out: Alive = ~wanted.take(rows, mode="clip")
@@ -260,6 +277,11 @@ def behind(rows: Rows, distances: Floats, out: Alive) -> Rows:
     """Rows (m, c) by their distances, with those that are left out as -1 behind the others."""
     order = np.where(out, np.float32(np.inf), distances).argsort(axis=1, kind="stable")
     return np.take_along_axis(np.where(out, -1, rows), order, 1)
+
+
+def apart(points: Floats, point: Floats) -> float:
+    """The squared distance of the farthest of points (n, c) from one (c,)."""
+    return float(squared_norms(points - point).max())
 
 
 def walked_of(projection: Projection, *, lean: bool) -> int:

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cyborg_embedded.effort import effort_for
+from cyborg_embedded.effort import WIDER, effort_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +155,8 @@ def graph_width(case: Case) -> int:
     share = max(case.matching, 1) / max(1, case.live)
     width = WIDTH * max(1.0, case.k / 10)
     if case.recall is not None:
-        width = max(width, effort_for(case.efforts, case.recall, case.k) or 0)
+        # Nothing is walked again here: all are walked as wide as what is far.
+        width = max(width, WIDER * (effort_for(case.efforts, case.recall, case.k) or 0))
     return math.ceil(width / share)
 
 

@@ -127,8 +127,9 @@ class Reads:
         `recall`, above 0 and up to 1, is the share of the true nearest that are to be found: the
         effort for it was measured on the index's own items when the graph was made; 1 is an exact
         scan. Queries that are unlike the items find somewhat less. `ef` is the effort itself, for
-        experts: the width of the beam of the walk through the graph. The default is 128, or twice
-        top_k; with a filter, whatever finds nearly all.
+        experts: the width of the beam of the walk through the graph; a query that turns out to be
+        far from all items is walked again, twice as wide. The default is 80, or twice top_k; with a
+        filter, whatever finds nearly all.
 
         Raises `InvalidInputError`.
         """

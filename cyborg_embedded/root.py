@@ -77,7 +77,8 @@ class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `dimensions` is that of the projection, of which the first `walked` do for a walk; both are 0
     where it walks the vectors themselves. `efforts` are widths of walks and the recall that they
-    reach (effort.py).
+    reach; `far` is beyond what squared distance a query is walked again, in all components and in
+    those that do (effort.py).
     """
 
     rows: Rows
@@ -88,6 +89,7 @@ class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[tuple[Annotated[int, Meta(ge=1, le=1 << 20)], TenThousandths], ...],
         Meta(max_length=64),
     ] = ()
+    far: Annotated[tuple[Annotated[float, Meta(ge=0)], ...], Meta(max_length=2)] = ()
 
 
 class IdRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +136,12 @@ def is_ascending(pairs: tuple[tuple[int, int], ...]) -> bool:
     return all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(pairs))
 
 
+def is_measured(record: GraphRecord) -> bool:
+    """Whether what was measured of walks fits together."""
+    of_each = 2 if record.dimensions else 1
+    return is_ascending(record.efforts) and len(record.far) in (0, of_each)
+
+
 encoder = msgspec.msgpack.Encoder()
 decoder = msgspec.msgpack.Decoder(Root)
 
@@ -161,7 +169,7 @@ def decode_root(data: bytes, page_size: int) -> Root:
         or root.live > root.rows
         or (root.rows and not root.dimension)
         or (root.graph is not None and root.graph.rows > root.rows)
-        or (root.graph is not None and not is_ascending(root.graph.efforts))
+        or (root.graph is not None and not is_measured(root.graph))
         or list(root.hidden) != sorted(set(root.hidden))
     ):
         message = "the fields contradict each other"

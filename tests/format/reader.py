@@ -316,8 +316,8 @@ def read_messagepack(data, at=0):
         return {0xC0: None, 0xC2: False, 0xC3: True}[first], at
     if first & 0xE0 == 0x80 or 0xDC <= first <= 0xDF:
         return read_container(data, at, first)
-    if 0xCC <= first <= 0xCF:
-        return read_length(data, at, 0, 1 << (first - 0xCC))
+    if 0xCA <= first <= 0xCF:
+        return read_number(data, at, first)
     if first & 0xE0 == 0xA0 or 0xD9 <= first <= 0xDB:
         width = 1 << (first - 0xD9) if first >= 0xD9 else None
         count, at = read_length(data, at, first & 0x1F, width)
@@ -330,6 +330,15 @@ def read_messagepack(data, at=0):
     count, at = read_length(data, at, 0, 1 << (first - 0xC4))
     check(at + count <= len(data), 10)
     return data[at : at + count], at + count
+
+
+def read_number(data, at, first):
+    """One of a float of 4 or 8 bytes, or of an integer of 1 to 8."""
+    if first >= 0xCC:
+        return read_length(data, at, 0, 1 << (first - 0xCC))
+    width = 4 if first == 0xCA else 8
+    check(at + width <= len(data), 10)
+    return struct.unpack_from(">f" if width == 4 else ">d", data, at)[0], at + width
 
 
 def read_container(data, at, first):
@@ -428,6 +437,14 @@ def are_efforts(value):
     )
 
 
+def are_distances(value):
+    return (
+        isinstance(value, list)
+        and len(value) <= 2
+        and all(type(each) in (int, float) and each >= 0 for each in value)
+    )
+
+
 def read_root(plaintext, tags_per_chunk):
     """The root record, with defaults filled in."""
     root = take(
@@ -453,10 +470,13 @@ def read_root(plaintext, tags_per_chunk):
         fields = {"rows": (whole(1 << 31), None), "bytes": (count, None)}
         fields |= dict.fromkeys(("dimensions", "walked"), (whole(16_384), (0,)))
         fields["efforts"] = (are_efforts, ([],))
+        fields["far"] = (are_distances, ([],))
         root["graph"] = take(root["graph"], fields)
         check(root["graph"]["rows"] <= root["rows"], 12)
         pairs = root["graph"]["efforts"]
         check(all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(pairs)), 12)
+        of_each = 2 if root["graph"]["dimensions"] else 1
+        check(len(root["graph"]["far"]) in (0, of_each), 12)
     if root["columns"] is not None:
         root["columns"] = take(root["columns"], {"bytes": (count, None)})
     check(ascends(root["hidden"]), 12)

@@ -4,6 +4,7 @@ Pages are forged with the key: altered, sealed again, and named by their parents
 independent reader rejects each by the rule that it breaks; the library does not answer from it.
 """
 
+import math
 import os
 import shutil
 import struct
@@ -365,6 +366,12 @@ ROOTS = {
     "too many efforts": (10, update("graph", efforts=[[n, 9000] for n in range(1, 66)])),
     "widths out of order": (12, update("graph", efforts=[[24, 9000], [16, 9500]])),
     "recall that falls": (12, update("graph", efforts=[[16, 9000], [24, 8000]])),
+    "far is a number": (10, update("graph", far=1.5)),
+    "far are texts": (10, update("graph", far=["1", "2"])),
+    "a negative distance": (10, update("graph", far=[1.5, -0.5])),
+    "no distance": (10, update("graph", far=[1.5, math.nan])),
+    "too many distances": (10, update("graph", far=[1.5, 1.5, 1.5])),
+    "a distance short": (12, update("graph", far=[1.5])),
     "columns are a number": (10, bad_root(columns=1)),
     "columns without their length": (10, bad_root(columns={})),
     "columns with more to them": (10, bad_root(columns={"bytes": 1, "rows": 1})),

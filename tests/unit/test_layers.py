@@ -48,7 +48,7 @@ LAYERS = {
         "planner",
         "projection",
     },
-    "over projections": {"components"},
+    "over projections": {"components", "ranking"},
     "key wrapping": {"kms.aws", "kms.wrapping"},
     "secrets at hand": {"kms.secret"},
     "key managers": {

@@ -15,16 +15,9 @@ from cyborg_embedded.components import choose_projection
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.model import DEFAULT_PAGE_SIZE, METRICS
 from cyborg_embedded.navigation import load_graph, save_graph
-from cyborg_embedded.navigator import (
-    BEAM,
-    FEW,
-    MANY,
-    MORE_AT_REST,
-    RANKED_EXTRA,
-    WIDER_LEAN,
-    Navigator,
-)
+from cyborg_embedded.navigator import MORE_AT_REST, ONLY_BEAM, WIDER_LEAN, Navigator
 from cyborg_embedded.precision import encode
+from cyborg_embedded.ranking import FEW, MANY, RANKED_EXTRA
 from cyborg_embedded.vectors import VectorLayout, append_vectors
 
 D = 64
@@ -120,7 +113,7 @@ def restored(navigator, metric, path, *, lean=False):
 
 def number(ranked, k, beam=None, stretch=1.0, *, among=False):
     """How many candidates there are; or, of a walk of that width, among rows that are wanted."""
-    width = max(BEAM, 2 * k) if beam is None else beam
+    width = max(ONLY_BEAM, 2 * k) if beam is None else beam
     least = k + max(RANKED_EXTRA, k // 4, width // 32)
     if ranked is None:
         return least
@@ -254,7 +247,7 @@ def test_the_beam(k, lean, tmp_path, monkeypatch):
         assert again.graph.at_rest == at_rest
         for beam in (None, 1, 512):
             ordered(again, "euclidean", k, beam=beam, queries=QUERIES[:1])
-            width = max(BEAM, 2 * k) if beam is None else beam
+            width = max(ONLY_BEAM, 2 * k) if beam is None else beam
             if at_rest:
                 width -= width // MORE_AT_REST
             if lean:
@@ -276,7 +269,7 @@ def test_what_a_walk_gives(monkeypatch):
     monkeypatch.setattr(navigator.graph, "search", search)
     rows = ordered(navigator, "euclidean")
     assert rows.shape == (len(QUERIES), number(MANY, K))
-    assert seen.pop() == (BEAM, number(MANY, K))
+    assert seen.pop() == (ONLY_BEAM, number(MANY, K))
 
 
 def test_dead_rows_at_rest(tmp_path, monkeypatch):
@@ -351,7 +344,7 @@ def test_lean_walks_what_does():
         whole = projection.coordinates(QUERIES)
         assert np.allclose(points, whole[:, :walked] * projection.stretch[walked - 1], atol=1e-5)
         assert np.array_equal(points, projection.points(QUERIES, walked))
-        near, distances, _ = navigator.graph.search(points, BEAM, 5)
+        near, distances, _ = navigator.graph.search(points, ONLY_BEAM, 5)
         stored = codes_of(navigator, "euclidean")[:, :walked] * projection.scale[:walked]
         true = ((stored[near] - points[:, None].astype(float)) ** 2).sum(axis=2)
         assert np.allclose(distances, true, rtol=1e-3, atol=1e-4)
@@ -449,8 +442,10 @@ def test_without_a_projection(lean):
 def test_efforts_are_saved(tmp_path):
     """What was measured of walks goes along with the graph."""
     navigator = built("euclidean", projection_of("euclidean"))
-    navigator.efforts = ((16, 9000), (24, 9985))
-    assert restored(navigator, "euclidean", tmp_path / "x.cyb").efforts == navigator.efforts
+    navigator.efforts, navigator.far = ((16, 9000), (24, 9985)), (1.5, 1.25)
+    again = restored(navigator, "euclidean", tmp_path / "x.cyb")
+    assert again.efforts == navigator.efforts
+    assert again.far == navigator.far
 
 
 # --- rows that are not to be found ----------------------------------------------------------
@@ -516,7 +511,15 @@ def test_a_neighbourhood_that_has_died(case):
         distances = -(points @ prepared)
     order = [row for row in np.argsort(distances) if row in set(LIVE.tolist())]
     scans = walks = 0
-    for dead in (10, BEAM, 2 * BEAM, 4 * BEAM, 8 * BEAM, len(order) - K, len(order) - 1):
+    for dead in (
+        10,
+        ONLY_BEAM,
+        2 * ONLY_BEAM,
+        4 * ONLY_BEAM,
+        8 * ONLY_BEAM,
+        len(order) - K,
+        len(order) - 1,
+    ):
         alive = alive_of(navigator)
         alive[order[:dead]] = False
         answer = candidates(navigator, metric, K, alive, queries=QUERIES[:1])
@@ -621,7 +624,7 @@ def test_candidates_are_the_first_of_the_walk(kind, beam):
     projection = {"many": projection_of, "few": forced}.get(kind, lambda _: None)("euclidean")
     ranked = {"many": MANY, "few": FEW}.get(kind)
     navigator = shared("euclidean", projection)
-    walk, distances, _ = navigator.graph.search(navigator.points(QUERIES), beam or BEAM)
+    walk, distances, _ = navigator.graph.search(navigator.points(QUERIES), beam or ONLY_BEAM)
     assert (distances[:, 1:] >= distances[:, :-1]).all()
     wanted = number(ranked, K, beam)
     alive = alive_of(navigator)
@@ -641,7 +644,7 @@ def test_candidates_among_those_wanted(kind):
     navigator = shared("euclidean", projection)
     points = navigator.points(QUERIES)
     told = set()
-    for share, width in itertools.product((2, 4, 8), (1, BEAM, 600)):
+    for share, width in itertools.product((2, 4, 8), (1, ONLY_BEAM, 600)):
         wanted = alive_of(navigator)
         wanted[np.arange(ROWS) % share > 0] = False
         count = number(ranked, K, width, among=True)

@@ -87,7 +87,7 @@ def test_one_query_is_as_many(decaying, monkeypatch, name, cache_bytes):
 
     def spied(*arguments):
         rows, covered = real(*arguments)
-        found.append([sorted(line) for line in rows.tolist()])
+        found.append([sorted(line[line >= 0].tolist()) for line in rows])
         return rows, covered
 
     def counted():

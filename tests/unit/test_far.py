@@ -1,0 +1,242 @@
+"""Queries that turn out to be far from all rows are walked again, wider; how far that is."""
+
+import threading
+
+import numpy as np
+import pytest
+from support import KEY
+
+from cyborg_embedded import Client, indexer
+from cyborg_embedded.components import choose_projection
+from cyborg_embedded.effort import FAR_K, FAR_SHARE, WIDER, far_away
+from cyborg_embedded.navigator import (
+    BEAM,
+    ONCE_AT_REST,
+    ONLY_BEAM,
+    WIDER_LEAN,
+    Navigator,
+)
+
+D, ROWS, MORE, K = 64, 3000, 200, 10
+SPREAD = 0.94 ** np.arange(D)
+RANDOM = np.random.default_rng(8)
+VECTORS = (RANDOM.standard_normal((ROWS + MORE, D)) * SPREAD).astype(np.float32)
+QUERIES = (RANDOM.standard_normal((60, D)) * SPREAD * RANDOM.uniform(0.3, 2, (60, 1))).astype("f4")
+PROJECTION = choose_projection(VECTORS[:ROWS])
+LINES = range(len(QUERIES))
+
+
+def built(projection, *, lean=False):
+    navigator = Navigator.empty(ROWS + MORE, projection, D, "euclidean", lean=lean)
+    navigator.add(np.arange(ROWS), ROWS, VECTORS[:ROWS], 1, ROWS)
+    return navigator
+
+
+@pytest.fixture(params=["vectors", "codes", "lean"])
+def navigator(request):
+    """One for which half of the queries are far."""
+    projected, lean = request.param != "vectors", request.param == "lean"
+    navigator = built(PROJECTION if projected else None, lean=lean)
+    middle = float(np.median(tenth(navigator)))
+    if projected:
+        # The other one is not to be looked at.
+        navigator.far = (1e9, middle) if lean else (middle, 1e9)
+    else:
+        navigator.far = (middle,)
+    return navigator
+
+
+def tenth(navigator):
+    """The squared distance of the tenth nearest point that a walk finds for each query."""
+    points = navigator.points(QUERIES)
+    return navigator.graph.search(points, 2 * BEAM)[1][:, FAR_K - 1]
+
+
+def spied(navigator, monkeypatch):
+    """The widths of walks from now on, each with the number of queries."""
+    real, seen = navigator.graph.search, []
+
+    def search(points, width, wanted=None):
+        seen.append((width, len(points)))
+        return real(points, width, wanted)
+
+    monkeypatch.setattr(navigator.graph, "search", search)
+    return seen
+
+
+def ordered(navigator, queries=QUERIES, beam=None, alive=None):
+    alive = np.ones(navigator.graph.covered, bool) if alive is None else alive
+    deaths = int((~alive).sum())
+    rows, covered = navigator.candidates(navigator.points(queries), K, alive, deaths, beam)
+    assert covered == len(alive)
+    return [line[line >= 0].tolist() for line in rows]
+
+
+def widened(navigator, width):
+    return width + width // WIDER_LEAN if navigator.graph.dimension == PROJECTION.least else width
+
+
+@pytest.mark.parametrize("beam", [None, 100])
+@pytest.mark.parametrize("dying", [False, True])
+def test_far_queries_are_walked_again(navigator, beam, dying):
+    """The candidates of those that are not far are the first that a walk of the width finds, those
+    of the others the first of one that is twice as wide, and as many as that one's: alone and
+    together, also where rows have died.
+    """
+    alive = np.ones(ROWS, bool)
+    alive[:: 9 if dying else ROWS] = False
+    width = BEAM if beam is None else beam
+    far = tenth(navigator) > min(navigator.far)
+    assert 20 < far.sum() < 40
+    got = ordered(navigator, beam=beam, alive=alive)
+    points = navigator.points(QUERIES)
+    near_by, wide = (
+        navigator.graph.search(points, widened(navigator, each))[0]
+        for each in (width, WIDER * width)
+    )
+    for line in LINES:
+        walk = wide[line] if far[line] else near_by[line]
+        assert got[line] == walk[alive[walk]][: len(got[line])].tolist()
+        assert ordered(navigator, QUERIES[line : line + 1], beam, alive) == [got[line]]
+    near, more = ({len(got[line]) for line in LINES if far[line] == each} for each in (False, True))
+    assert len(near) == len(more) == 1
+    assert K < near.pop() <= more.pop()
+
+
+def test_how_many_walks(navigator, monkeypatch):
+    """One for all that come together, one more for those of them that are far; one or two alone."""
+    far = tenth(navigator) > min(navigator.far)
+    widths = [widened(navigator, width) for width in (BEAM, WIDER * BEAM)]
+    seen = spied(navigator, monkeypatch)
+    ordered(navigator)
+    assert seen == list(zip(widths, (len(QUERIES), far.sum()), strict=True))
+    for line in LINES:
+        seen.clear()
+        ordered(navigator, QUERIES[line : line + 1])
+        assert seen == [(width, 1) for width in widths[: 1 + far[line]]]
+
+
+@pytest.mark.parametrize("far", [(), (np.inf, np.inf)])
+def test_nothing_is_far(far, monkeypatch):
+    """Where nobody knows what is far, all are walked once, wider; where nothing is, once."""
+    navigator = built(PROJECTION)
+    navigator.far = far
+    seen = spied(navigator, monkeypatch)
+    ordered(navigator)
+    assert seen == [(BEAM if far else ONLY_BEAM, len(QUERIES))]
+
+
+def test_finds_more(navigator):
+    """What is far has more of its nearest rows among the candidates than without."""
+    away = ((QUERIES[:, None].astype(float) - VECTORS[None, :ROWS]) ** 2).sum(axis=2)
+    true = away.argsort(axis=1)[:, :K]
+    far = tenth(navigator) > min(navigator.far)
+
+    def recall():
+        got = ordered(navigator, beam=12)
+        return np.mean([np.isin(true[line], got[line]).mean() for line in np.flatnonzero(far)])
+
+    twice = recall()
+    navigator.far = tuple(np.inf for _ in navigator.far)
+    once = recall()
+    assert twice > once or once > 0.98
+
+
+def test_once_at_rest(monkeypatch):
+    """A graph at rest is walked once, wider."""
+    navigator = built(PROJECTION)
+    navigator.far = (0.0, 0.0)
+    monkeypatch.setattr(type(navigator.graph), "at_rest", property(lambda _: True))
+    seen = spied(navigator, monkeypatch)
+    ordered(navigator)
+    assert seen == [(BEAM + BEAM // ONCE_AT_REST, len(QUERIES))]
+
+
+def test_growing_between_two_walks(navigator, monkeypatch):
+    """All queries of a call get candidates of one reach."""
+    real = navigator.graph.search
+    alive = np.ones(ROWS + MORE, bool)
+
+    def search(points, width, wanted=None):
+        answer = real(points, width, wanted)
+        if navigator.graph.covered == ROWS:
+            rows = np.arange(ROWS, ROWS + MORE)
+            navigator.add(rows, ROWS + MORE, VECTORS[rows], 1, MORE)
+        return answer
+
+    monkeypatch.setattr(navigator.graph, "search", search)
+    deaths = 0
+    rows, covered = navigator.candidates(navigator.points(QUERIES), K, alive, deaths)
+    assert covered == ROWS + MORE
+    later = navigator.candidates(navigator.points(QUERIES), K, alive, deaths)[0]
+    far = tenth(navigator) > min(navigator.far)
+    assert rows[far].tolist() == later[far].tolist()
+    # Those that are not far were walked again too, wider: what came between is not missing.
+    assert (rows >= ROWS).sum() >= (later >= ROWS).sum() > 0
+
+
+def test_threads_ask_for_both(navigator):
+    """Queries that are far and such that are not, from several threads at once."""
+    expected = [ordered(navigator, QUERIES[line : line + 1]) for line in LINES]
+    wrong = []
+
+    def ask():
+        for line in LINES:
+            # A beam that others have set may be wider, never narrower.
+            got = ordered(navigator, QUERIES[line : line + 1])
+            if len(got[0]) != len(expected[line][0]):
+                wrong.append(line)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner_product"])
+@pytest.mark.parametrize("dimensions", [None, 48])
+def test_what_is_far_is_measured(tmp_path, metric, dimensions):
+    """A tenth of the rows that are kept out at first are farther from their tenth nearest row than
+    that, in all components and in those that do, or in the vectors; under the inner product, where
+    distances say nothing of it, nothing is far.
+    """
+    if metric == "inner_product":
+        dimensions = None
+    with (
+        Client(tmp_path) as client,
+        client.create_index(
+            "a", index_key=KEY, metric=metric, indexing="manual", navigator_dimensions=dimensions
+        ) as index,
+    ):
+        index.upsert([str(row) for row in range(ROWS)], VECTORS[:ROWS])
+        index.optimize()
+        with index._session.read() as (state, _):
+            navigator = state.navigator.known
+    if metric == "inner_product":
+        assert navigator.far == ()
+        return
+    prepared = VECTORS[:ROWS]
+    if metric == "cosine":
+        prepared = prepared / np.linalg.norm(prepared, axis=1, keepdims=True)
+    held = indexer.held_back(np.arange(ROWS))
+    others = prepared[~held]
+    away = ((prepared[held][:, None].astype(float) - others[None]) ** 2).sum(axis=2)
+    nearest = np.argsort(away, axis=1)[:, :FAR_K]
+    projection = navigator.projection
+    assert (projection.dimensions if projection else 0) >= (dimensions or 0)
+    expected = []
+    for n in (projection.dimensions, projection.least):
+        points = (projection.coordinates(prepared[held])[:, :n]) * projection.stretch[n - 1]
+        codes = projection.encode(others)[:, :n].astype(float) * projection.scale[:n]
+        expected.append(((codes[nearest] - points[:, None]) ** 2).sum(axis=2).max(axis=1))
+    assert len(navigator.far) == 2
+    for each, distances in zip(navigator.far, expected, strict=True):
+        assert each == pytest.approx(np.quantile(distances, FAR_SHARE), rel=1e-4)
+        assert np.mean(distances > each) == pytest.approx(1 - FAR_SHARE, abs=0.02)
+
+
+def test_far_away():
+    """All but a tenth are not far."""
+    assert far_away(np.arange(101.0)) == pytest.approx(90)
