@@ -40,7 +40,7 @@ def at_level(
     rounds: int,
 ) -> dict[str, Any]:
     """By contender: the least effort (`ef`) that reaches a recall, the `recall` that it has, the
-    microseconds of a single query (`us`, `rounds_us`) and the seconds of all at once (`batch_s`).
+    microseconds of a single query (see `in_turns`) and the seconds of all at once (`batch_s`).
 
     None wants the recall that the library has by default, where a sealed handle may have another.
     Who does not reach it has no times, and the most recall that was seen.

@@ -105,11 +105,12 @@ def at_recall(level: Figures) -> str:
     return f"{level['recall']:.4f} ({effort})"
 
 
-def timed(level: Figures) -> Cell:
-    """Microseconds, and the recall and the effort they were measured at."""
+def timed(level: Figures, figure: str = "us") -> Cell:
+    """Microseconds, and, with the median, the recall and the effort they were measured at."""
     if level["us"] is None:
         return None, f"not reached: {at_recall(level)}"
-    return level["us"], f"{level['us']:,.0f} µs at {at_recall(level)}"
+    at = f" at {at_recall(level)}" if figure == "us" else ""
+    return level[figure], f"{level[figure]:,.0f} µs{at}"
 
 
 def searching(f: Figures) -> list[Any]:
@@ -124,6 +125,11 @@ def searching(f: Figures) -> list[Any]:
                 # Its recall is its own, and nobody was measured at that.
                 what, theirs = "", {}
             lines.append((f"one query, p50{what}{suffix}", timed(level[who]), theirs))
+            if who == "ours":
+                for figure, title in (("mean_us", "mean"), ("p95_us", "p95")):
+                    theirs = {key: timed(level[key], figure) for key in f["titles"]}
+                    ours = timed(level[who], figure)
+                    lines.append((f"one query, {title}{what}", ours, theirs))
     for name in ("default", "0.95"):
         level = f["at"][name]
         what = "at that recall" if name == "default" else f"recall {name}"

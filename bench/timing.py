@@ -31,8 +31,9 @@ def microseconds(call: Callable[[np.ndarray], Any], queries: Any) -> np.ndarray:
 
 
 def in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, dict[str, Any]]:
-    """For each contender the median microseconds over all rounds (`us`), and of each round
-    (`rounds_us`), which tell how noisy the run was.
+    """For each contender the microseconds of a query over all rounds, the median (`us`), the mean
+    (`mean_us`) and the 95th percentile (`p95_us`), and the median of each round (`rounds_us`),
+    which tell how noisy the run was.
 
     In a round all are asked the same TURN queries, in an order that changes from round to round.
     """
@@ -47,6 +48,8 @@ def in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, dict[str, Any]
     return {
         name: {
             "us": float(np.median(np.concatenate(each))),
+            "mean_us": float(np.mean(np.concatenate(each))),
+            "p95_us": float(np.quantile(np.concatenate(each), 0.95)),
             "rounds_us": [round(float(np.median(part)), 1) for part in each],
         }
         for name, each in times.items()
