@@ -18,6 +18,7 @@ from cyborg_embedded.distance import prepare, squared_norms
 from cyborg_embedded.effort import FAR_K, MEASURED_K, far_away, held_back, measure
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.saving import (
+    columns_ahead,
     columns_to_save,
     drop,
     is_saved,
@@ -115,8 +116,9 @@ def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
             save(session, None, columns)
         state.navigator.adopt(None)
         return
-    made = brought_up(session, state, navigator, job)
-    columns = columns_to_save(session, always=always_save)
+    with columns_ahead(session, state):
+        made = brought_up(session, state, navigator, job)
+        columns = columns_to_save(session, always=always_save)
     due = made is not None and (pays(made) or (always_save and not is_saved(session, made)))
     save(session, made if due else None, columns)
 

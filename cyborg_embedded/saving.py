@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cyborg_embedded.columnpages import save_columns
 from cyborg_embedded.distance import prepare
+from cyborg_embedded.errors import CyborgError
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import drop_graph, rows_per_page, save_graph
 from cyborg_embedded.state import DERIVED, derived_tags
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 __all__ = [
+    "columns_ahead",
     "columns_are_due",
     "columns_to_save",
     "drop",
@@ -77,6 +80,37 @@ def columns_to_save(session: Session, *, always: bool = False) -> Columns | None
     if columns is not None and not columns.by_path and state.root.columns is None:
         return None
     return columns
+
+
+@contextlib.contextmanager
+def columns_ahead(session: Session, state: State) -> Iterator[None]:
+    """Bring the columns up to the items on another thread, if enough is to be saved of them, while
+    whoever has this with block does something else: a second core has little to do as long as a
+    projection is chosen. `columns_to_save` waits for them.
+    """
+    slot = session.columns
+    loaded = slot.known is not None
+
+    def bring_up() -> None:
+        # What is wrong with them shows again when they are to be saved.
+        with contextlib.suppress(CyborgError), session.read() as (now, view):
+            slot.get(view, now)
+
+    thread = None
+    if columns_are_due(session, state):
+        thread = threading.Thread(target=bring_up, name="cyborg-columns")
+        # While the interpreter exits there are no more threads.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+    try:
+        yield
+    finally:
+        if thread is not None:
+            if thread.ident is not None:
+                thread.join()
+            if not loaded:
+                # Nobody has asked for them so far.
+                slot.clear()
 
 
 def save_if_it_pays(session: Session) -> None:

@@ -6,9 +6,9 @@ import threading
 
 import numpy as np
 import pytest
-from support import KEY
+from support import KEY, wait_until
 
-from cyborg_embedded import Client, LockedError, indexer, saving
+from cyborg_embedded import Client, IntegrityError, LockedError, columnset, indexer, saving
 from cyborg_embedded.distance import prepare
 from cyborg_embedded.indexer import Job, StoppedError, is_due
 from cyborg_embedded.navigation import load_graph, stream_codes
@@ -162,6 +162,54 @@ def test_rows_near_the_centre_come_first(index):
     inner, *_, outer = np.array_split(away[rows], 4)
     # But for the centre of a sample being another one than that of all.
     assert np.quantile(inner, 0.99) < np.quantile(outer, 0.01)
+
+
+def test_columns_are_made_beside(index, monkeypatch):
+    """The columns are made on another thread while a projection is chosen, once, and forgotten when
+    they are saved; one that has asked for them before keeps them.
+    """
+    index.upsert([str(row) for row in range(1500)], VECTORS[:1500], [{"n": n} for n in range(1500)])
+    made, choose, chosen = [], indexer.choose_projection, []
+    refreshed = columnset.refreshed
+
+    def spied(view, state, known):
+        made.append(threading.current_thread().name)
+        return refreshed(view, state, known)
+
+    def slowly(sample, walked):
+        wait_until(lambda: made)
+        chosen.append(list(made))
+        return choose(sample, walked)
+
+    monkeypatch.setattr(columnset, "UNSAVED_PAGES", 1)
+    monkeypatch.setattr(columnset, "refreshed", spied)
+    monkeypatch.setattr(indexer, "choose_projection", slowly)
+    index.optimize()
+    assert made == ["cyborg-columns"]
+    assert chosen == [made]
+    assert index._session.columns.known is None
+    assert index.count({"n": {"$lt": 7}}) == 7
+    assert len(made) == 1  # those in the file
+    put(index, range(1500, 4000))
+    index.optimize()
+    assert index._session.columns.known is not None
+    assert index.count({"n": {"$lt": 7}}) == 7
+
+
+def test_columns_that_cannot_be_made_beside(index, monkeypatch):
+    """What is wrong with items is said by whoever waits for the columns."""
+    index.upsert([str(row) for row in range(1500)], VECTORS[:1500], [{"n": n} for n in range(1500)])
+
+    def broken(*_):
+        raise IntegrityError("damaged", kind="ITEMS", number=0)
+
+    monkeypatch.setattr(columnset, "UNSAVED_PAGES", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(columnset, "refreshed", broken)
+        with pytest.raises(IntegrityError):
+            index.optimize()
+    index.optimize()
+    assert index.count({"n": {"$lt": 7}}) == 7
 
 
 def test_without_rows_there_is_no_graph(index):
