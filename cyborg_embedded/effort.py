@@ -31,6 +31,7 @@ __all__ = [
     "MEASURED_K",
     "WIDER",
     "Efforts",
+    "FarQueries",
     "effort_for",
     "far_away",
     "held_back",
@@ -50,6 +51,11 @@ FAR_SHARE = 0.9
 """The share of the rows that were kept out that are not far."""
 WIDER = 2
 """The walk for queries that are far is so many times as wide."""
+FAR_AT_ONCE = 0.6
+"""Where more than this share of the queries is far, all are walked as wide as those at once."""
+FAR_MEMORY = 64
+"""How many of the last queries tell, about."""
+FAR = np.ones(1, np.bool_)
 MOST_HELD, HELD_SHARE = 192, 16
 """Rows that are kept back at most, and of how many rows one is."""
 
@@ -84,6 +90,34 @@ def far_away(distances: NDArray[np.float64]) -> float:
     that were kept out.
     """
     return float(np.quantile(distances, FAR_SHARE))
+
+
+class FarQueries:
+    """Which queries are far, and whether most of the last ones were. Threads may share it, and lose
+    a query of it to each other.
+    """
+
+    def __init__(self) -> None:
+        self._share = 0.0
+
+    @property
+    def most_are_far(self) -> bool:
+        """Whether a narrow walk would be in vain for most."""
+        return self._share > FAR_AT_ONCE
+
+    def far(self, distances: NDArray[np.float32], limit: float) -> NDArray[np.bool_] | None:
+        """Which of the queries (m,) are far, by the distances (m,) of their `FAR_K`-th nearest;
+        None where none is.
+        """
+        if len(distances) == 1:
+            is_far = distances.item() > limit
+            self._share += (is_far - self._share) / FAR_MEMORY
+            return FAR if is_far else None
+        far = distances > limit
+        count = np.count_nonzero(far)
+        m = len(far)
+        self._share += (count / m - self._share) * min(1, m / FAR_MEMORY)
+        return far if count else None
 
 
 def effort_for(table: Efforts, recall: float, k: int) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.distance import prepare, squared_norms
-from cyborg_embedded.effort import FAR_K, WIDER
+from cyborg_embedded.effort import FAR_K, WIDER, FarQueries
 from cyborg_embedded.frontier import Frontier
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.growing import aligned
@@ -71,6 +71,7 @@ class Navigator:
         """Widths of walks, and the recall that each was seen to reach."""
         self.far: tuple[float, ...] = ()
         """Beyond what squared distance a query is far: see `SavedGraph`."""
+        self._asked = FarQueries()
         self.saved: tuple[list[bytes], int] | None = None
         """The tags of its pages in the file, if it has any, and how far the graph in them reaches.
         """
@@ -165,27 +166,25 @@ class Navigator:
         width = max(BEAM if self.far else ONLY_BEAM, 2 * k) if beam is None else beam
         narrow = beam is not None
         once = not self.far or self.graph.at_rest
+        if not once and self._asked.most_are_far:
+            width, once = WIDER * width, True
         found = self._walked(points, k, alive, deaths, width, narrow=narrow)
-        if found is None or once:
+        if found is None or not self.far:
             return found and found[:2]
         rows, covered, away = found
-        far = self.far[-1 if self._is_lean else 0]
-        if len(points) == 1:
-            if away.item() <= far:
-                return rows, covered
+        far = self._asked.far(away, self.far[-1 if self._is_lean else 0])
+        if once or far is None:
+            return rows, covered
+        again = self._walked(points[far], k, alive, deaths, WIDER * width, narrow=narrow)
+        if again is not None and again[1] != covered:
+            # It has grown since: one reach for all.
             again = self._walked(points, k, alive, deaths, WIDER * width, narrow=narrow)
-            return again and again[:2]
-        beyond = away > far
-        if beyond.any():
-            again = self._walked(points[beyond], k, alive, deaths, WIDER * width, narrow=narrow)
-            if again is None or again[1] != covered:
-                # It has grown since: one reach for all.
-                again = self._walked(points, k, alive, deaths, WIDER * width, narrow=narrow)
-                return again and again[:2]
+        elif again is not None and len(points) > len(again[0]):
             more = again[0].shape[1] - rows.shape[1]
             rows = np.pad(rows, ((0, 0), (0, more)), constant_values=-1)
-            rows[beyond] = again[0]
-        return rows, covered
+            rows[far] = again[0]
+            return rows, covered
+        return again and again[:2]
 
     def _walked(
         self, points: Floats, k: int, alive: Alive, deaths: int, width: int, *, narrow: bool

@@ -8,7 +8,7 @@ from support import KEY
 
 from cyborg_embedded import Client, indexer
 from cyborg_embedded.components import choose_projection
-from cyborg_embedded.effort import FAR_K, FAR_SHARE, WIDER, far_away
+from cyborg_embedded.effort import FAR_K, FAR_SHARE, WIDER, FarQueries, far_away
 from cyborg_embedded.navigator import (
     BEAM,
     ONCE_AT_REST,
@@ -34,10 +34,10 @@ def built(projection, *, lean=False):
 
 @pytest.fixture(params=["vectors", "codes", "lean"])
 def navigator(request):
-    """One for which half of the queries are far."""
+    """One for which a third of the queries are far."""
     projected, lean = request.param != "vectors", request.param == "lean"
     navigator = built(PROJECTION if projected else None, lean=lean)
-    middle = float(np.median(tenth(navigator)))
+    middle = float(np.quantile(tenth(navigator), 2 / 3))
     if projected:
         # The other one is not to be looked at.
         navigator.far = (1e9, middle) if lean else (middle, 1e9)
@@ -87,7 +87,7 @@ def test_far_queries_are_walked_again(navigator, beam, dying):
     alive[:: 9 if dying else ROWS] = False
     width = BEAM if beam is None else beam
     far = tenth(navigator) > min(navigator.far)
-    assert 20 < far.sum() < 40
+    assert 15 < far.sum() < 25
     got = ordered(navigator, beam=beam, alive=alive)
     points = navigator.points(QUERIES)
     near_by, wide = (
@@ -124,6 +124,49 @@ def test_nothing_is_far(far, monkeypatch):
     seen = spied(navigator, monkeypatch)
     ordered(navigator)
     assert seen == [(BEAM if far else ONLY_BEAM, len(QUERIES))]
+
+
+def test_most_are_far(navigator, monkeypatch):
+    """Where most of the last queries were far, all are walked at once as wide as those, until they
+    are no longer.
+    """
+    far = tenth(navigator) > min(navigator.far)
+    widths = [widened(navigator, width) for width in (BEAM, WIDER * BEAM)]
+    seen = spied(navigator, monkeypatch)
+    told = []
+    for mask in (far, ~far):
+        for _ in range(8):
+            ordered(navigator, QUERIES[mask][:15])
+            told.append([width for width, _ in seen])
+            seen.clear()
+    switched = [widths[0], widths[1]]
+    assert told[:4] == [switched] * 4
+    assert told[5:8] == [[widths[1]]] * 3
+    assert told[8] == [widths[1]]
+    assert told[-4:] == [[widths[0]]] * 4
+    wide = navigator.graph.search(navigator.points(QUERIES), widths[1])[0]
+    for _ in range(70):
+        ordered(navigator, QUERIES[far][:1])
+    seen.clear()
+    for line in LINES[:10]:
+        (got,) = ordered(navigator, QUERIES[line : line + 1])
+        assert got == wide[line][: len(got)].tolist()
+    assert {width for width, _ in seen} == {widths[1]}
+
+
+def test_how_many_of_the_last_are_far():
+    """One by one or together, it is a matter of some dozens of queries."""
+    for each in (1, 16, 200):
+        asked = FarQueries()
+        distances = np.full(each, 2, np.float32)
+        queries = 0
+        while not asked.most_are_far:
+            assert asked.far(distances, 1.0).all()
+            queries += each
+        assert 50 <= queries <= 200
+        while asked.most_are_far:
+            assert asked.far(distances, 3.0) is None
+        assert asked.far(np.array([1, 2, 3], np.float32), 1.5).tolist() == [False, True, True]
 
 
 def test_finds_more(navigator):
