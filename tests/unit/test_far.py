@@ -16,6 +16,7 @@ from cyborg_embedded.navigator import (
     WIDER_LEAN,
     Navigator,
 )
+from cyborg_embedded.residency import BoundedPool
 
 D, ROWS, MORE, K = 64, 3000, 200, 10
 SPREAD = 0.94 ** np.arange(D)
@@ -278,6 +279,27 @@ def test_what_is_far_is_measured(tmp_path, metric, dimensions):
     for each, distances in zip(navigator.far, expected, strict=True):
         assert each == pytest.approx(np.quantile(distances, FAR_SHARE), rel=1e-4)
         assert np.mean(distances > each) == pytest.approx(1 - FAR_SHARE, abs=0.02)
+
+
+def test_measuring_leaves_nothing(tmp_path, monkeypatch):
+    """What a sealed handle reads to measure it is overwritten."""
+    given = []
+    real = BoundedPool.rows
+
+    def rows(pool, view, numbers):
+        vectors = real(pool, view, numbers)
+        given.append(vectors)
+        return vectors
+
+    with Client(tmp_path) as client:
+        client.create_index("a", index_key=KEY, metric="cosine").close()
+        with client.load_index("a", index_key=KEY, cache_bytes=0, indexing="manual") as index:
+            index.upsert([str(row) for row in range(ROWS)], VECTORS[:ROWS])
+            monkeypatch.setattr(BoundedPool, "rows", rows)
+            index.optimize()
+            assert len(index._session._state.navigator.known.far) == 2
+    assert sum(len(vectors) == FAR_K for vectors in given) > 100
+    assert not any(vectors.any() for vectors in given)
 
 
 def test_far_away():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyborg_embedded.effort import WIDER
 from cyborg_embedded.planner import CODES_LOADED, GRAPH_LOADED, Case, choose, coarse_count
 
 
@@ -174,6 +175,9 @@ def test_walks_are_wider_the_fewer_rows_are_meant():
     efforts = ((16, 9000), (700, 9990))
     wide = [choose(case(recall=recall, efforts=efforts), {}).width for recall in (0.9, 0.99)]
     assert wide[0] < wide[1]
+    # Nothing is walked again here: as wide as what is far without a filter.
+    of_half = choose(case(recall=0.999, efforts=efforts, matching=50_000), {}).width
+    assert of_half == 2 * WIDER * 700
     assert choose(case(ef=7), {}).width == 7
 
 
