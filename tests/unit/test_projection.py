@@ -408,7 +408,15 @@ def test_recall_of_candidates(decay):
     assert recall(chosen, sample, components=chosen.dimensions) >= WANTED_RECALL
 
 
-@pytest.mark.parametrize("components", [8, 16, 32, CHOSEN.dimensions])
+@pytest.mark.parametrize(
+    "components",
+    [
+        pytest.param(8, marks=pytest.mark.slow),
+        16,
+        pytest.param(32, marks=pytest.mark.slow),
+        CHOSEN.dimensions,
+    ],
+)
 @pytest.mark.parametrize("unit", [False, True])
 def test_measured(components, unit, monkeypatch):
     """What is measured is the share of the nearest others of rows that is among the nearest in so
