@@ -282,13 +282,12 @@ class Client(KeyChanges):
 
         `index_key` and `kms_name` as in `load_index`. Raises `InvalidInputError`,
         `KeyRequiredError`, `KeyManagerError`, `IndexNotFoundError`, `WrongKeyError`, `FormatError`,
-        `LockedError` (another process has it open), `ReadOnlyError`.
+        `LockedError` (another process has it open, or somebody writes to it), `ReadOnlyError`.
         """
         self._check_open()
         with Custody(self._kms, index_key, kms_name) as custody:
             timeout = check_timeout(lock_timeout)
-            while not delete(self._folder, name, custody, timeout):
-                pass  # it was replaced by another file meanwhile, perhaps under another key
+            delete(self._folder, name, custody, timeout)
 
 
 def check_loaded(root: Root, cache_bytes: int | None, min_sequence: int | None) -> None:

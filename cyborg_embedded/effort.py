@@ -9,7 +9,8 @@ A table is for k = 10. More rows are found by a walk that is wider in proportion
 A query that is far from all rows has many that are hardly farther than the nearest, and needs a
 wider walk than others. One walk tells: where what it finds is farther away than it is for nearly
 all rows that were kept out, the query is walked again, wider. What is measured is measured with
-that.
+that. Not so under the inner product, where such a distance says nothing, nor with a filter, nor in
+a graph at rest.
 """
 
 from __future__ import annotations

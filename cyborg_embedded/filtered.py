@@ -106,13 +106,14 @@ def case_of(
     """What the planner is to know."""
     root, navigator = state.root, state.navigator.known
     record = root.graph if not state.navigator.damaged else None
-    walked, efforts = 0, NOT_MEASURED
+    walked, efforts, again = 0, NOT_MEASURED, False
     if navigator is not None:
         if navigator.deaths <= state.deaths:
             walked = navigator.graph.dimension
-            efforts = navigator.efforts
+            efforts, again = navigator.efforts, bool(navigator.far)
     elif record is not None:
         walked, efforts = state.saved_dimensions or 0, record.efforts
+        again = bool(record.far)
     return Case(
         k=k,
         matching=selection.matching,
@@ -127,6 +128,7 @@ def case_of(
         graph_ready=navigator is not None,
         cold=state.pool.cold(root.rows) if state.pool is not None else 1.0,
         efforts=efforts,
+        again=again,
         ef=ef,
         recall=recall,
     )

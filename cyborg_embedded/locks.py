@@ -92,8 +92,8 @@ class FileLock:
 
         It stays shared where that fails, and nearly all of the time until it succeeds: a refusal
         lets go of it for a moment, in which nobody else may ask for it alone (the writer's lock
-        sees to that). Raises `LockedError`, `FileNotFoundError` (the
-        file has been removed in such a moment; the lock is given up).
+        sees to that). Raises `LockedError`, `FileNotFoundError` (the file has been removed in such
+        a moment; the lock is given up).
         """
         deadline = time.monotonic() + timeout
         pause, longest = POLL_SECONDS

@@ -5,17 +5,17 @@ It takes and gives rows; the candidates are still to be ranked by their exact di
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cyborg_embedded.distance import prepare, squared_norms
 from cyborg_embedded.effort import FAR_K, WIDER, FarQueries
-from cyborg_embedded.frontier import Frontier
 from cyborg_embedded.graph import Graph
-from cyborg_embedded.growing import aligned
-from cyborg_embedded.navigation import SavedGraph, stream_codes
+from cyborg_embedded.navigation import SavedGraph
 from cyborg_embedded.ranking import FEW, least_ranked, ranking_of
+from cyborg_embedded.resting import resting
 from cyborg_embedded.vectors import stream_vectors
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ ONCE_AT_REST = 5
 take much less time there."""
 WIDER_LEAN = 4
 """A walk in fewer components than there are needs one that is wider by one in so many."""
-NORMED_AT_ONCE = 256
 
 
 class Navigator:
@@ -131,7 +130,8 @@ class Navigator:
 
             graph = Graph.restored(links, covered, layout.dimension, space_of(metric), fill)
         else:
-            graph = resting(view, saved, projection, node_of, walked_of(projection, lean=lean))
+            walked = walked_of(projection, lean=lean)
+            graph = resting(view, saved, projection, node_of, walked)
         navigator = cls(graph, projection)
         navigator.efforts, navigator.far = saved.efforts, saved.far
         return navigator
@@ -165,42 +165,58 @@ class Navigator:
         """
         width = max(BEAM if self.far else ONLY_BEAM, 2 * k) if beam is None else beam
         narrow = beam is not None
-        once = not self.far or self.graph.at_rest
+        resting = self.graph.at_rest
+        once = not self.far or resting
         if not once and self._asked.most_are_far:
             width, once = WIDER * width, True
-        found = self._walked(points, k, alive, deaths, width, narrow=narrow)
-        if found is None or not self.far:
-            return found and found[:2]
-        rows, covered, away = found
-        far = self._asked.far(away, self.far[-1 if self._is_lean else 0])
-        if once or far is None:
+        walk = partial(self._walked, k=k, alive=alive, deaths=deaths, narrow=narrow)
+        found = walk(points, width, resting=resting)
+        if found is None:
+            return None
+        rows, covered, away, times = found
+        far = None
+        if self.far:
+            far = self._asked.far(away, self.far[-1 if self._is_lean else 0])
+        if once or far is None or times >= WIDER:
             return rows, covered
-        again = self._walked(points[far], k, alive, deaths, WIDER * width, narrow=narrow)
-        if again is not None and again[1] != covered:
+        again = walk(points[far], WIDER * width)
+        if again is None:
+            return rows, covered
+        if len(again[0]) == len(rows):
+            return again[:2]
+        if again[1] != covered:
             # It has grown since: one reach for all.
-            again = self._walked(points, k, alive, deaths, WIDER * width, narrow=narrow)
-        elif again is not None and len(points) > len(again[0]):
-            more = again[0].shape[1] - rows.shape[1]
-            rows = np.pad(rows, ((0, 0), (0, more)), constant_values=-1)
-            rows[far] = again[0]
-            return rows, covered
-        return again and again[:2]
+            again = walk(points, WIDER * width)
+            return again and again[:2]
+        more = again[0].shape[1] - rows.shape[1]
+        rows = np.pad(rows, ((0, 0), (0, more)), constant_values=-1)
+        rows[far] = again[0]
+        return rows, covered
 
     def _walked(
-        self, points: Floats, k: int, alive: Alive, deaths: int, width: int, *, narrow: bool
-    ) -> tuple[Rows, int, Floats] | None:
-        """`candidates` by one walk of this width, and how far away the last of the `FAR_K` nearest
-        is, (m,).
+        self,
+        points: Floats,
+        width: int,
+        *,
+        k: int,
+        alive: Alive,
+        deaths: int,
+        narrow: bool,
+        resting: bool = False,
+    ) -> tuple[Rows, int, Floats, int] | None:
+        """`candidates` by one walk of this width, how far away the last of the `FAR_K` nearest is,
+        (m,), and how many times as wide it was in the end, as many rows were to be left out.
         """
         ranked = self._ranked(k, width, narrow=narrow)
-        if self.graph.at_rest:
+        if resting:
             width += width // ONCE_AT_REST if self.far else -(width // MORE_AT_REST)
         if self._is_lean:
             width += width // WIDER_LEAN
-        width = max(width, ranked)
+        least = max(ranked, FAR_K) if self.far else ranked
+        width, times = max(width, least), 1
         while True:
             # All of it where rows are to be left out.
-            wanted = ranked if deaths == self.spared else None
+            wanted = least if deaths == self.spared else None
             found = self.graph.search(points, width, wanted)
             if found is None:
                 return None
@@ -214,10 +230,11 @@ class Navigator:
             if (rows.shape[1] - dead.sum(axis=1)).min() >= min(ranked, rows.shape[1]):
                 rows = behind(rows, distances, dead)
                 break
-            width *= 4
+            width, times = 4 * width, 4 * times
             if width > len(self.graph) // 2:
                 return None
-        return rows[:, :ranked], covered, distances[:, min(FAR_K, distances.shape[1]) - 1]
+        away = distances[:, min(FAR_K, distances.shape[1]) - 1]
+        return rows[:, :ranked], covered, away, times
 
     def among(
         self, points: Floats, k: int, wanted: Alive, width: int
@@ -286,32 +303,6 @@ def apart(points: Floats, point: Floats) -> float:
 def walked_of(projection: Projection, *, lean: bool) -> int:
     """How many of its components are walked."""
     return projection.least if lean else projection.dimensions
-
-
-def resting(
-    view: ReadView, saved: SavedGraph, projection: Projection, node_of: Rows, walked: int
-) -> Graph:
-    """A saved graph over so many of the first components, as it lies."""
-    codes = aligned((len(saved.links.rows), walked), np.int8)
-    norms = np.empty(len(codes), np.float32)
-    # Rows as single items are put in their places twice as fast.
-    row = np.dtype((np.void, walked))
-    rows_of_codes = codes.view(row)[:, 0]
-
-    def take(first: int, part: Codes) -> None:
-        nodes = node_of[first : first + len(part)]
-        inside = np.ascontiguousarray(part[:, :walked])
-        if nodes.min() < 0:
-            there = nodes >= 0
-            nodes, inside = nodes[there], inside[there]
-        rows_of_codes[nodes] = inside.view(row)[:, 0]
-        for start in range(0, len(nodes), NORMED_AT_ONCE):
-            some = slice(start, start + NORMED_AT_ONCE)
-            norms[nodes[some]] = projection.norms(inside[some])
-
-    stream_codes(view, projection.dimensions, saved.covered, take)
-    frontier = Frontier(saved.links, codes, norms, projection.scale[:walked])
-    return Graph.resting(frontier, saved.covered, "l2")
 
 
 def space_of(metric: Metric) -> Space:

@@ -73,6 +73,8 @@ class Case:
     graph_ready: bool
     cold: float = 0.0
     efforts: Efforts = ()
+    again: bool = False
+    """Whether these are of walks that were followed by wider ones for what was far."""
     ef: int | None = None
     recall: float | None = None
 
@@ -156,7 +158,8 @@ def graph_width(case: Case) -> int:
     width = WIDTH * max(1.0, case.k / 10)
     if case.recall is not None:
         # Nothing is walked again here: all are walked as wide as what is far.
-        width = max(width, WIDER * (effort_for(case.efforts, case.recall, case.k) or 0))
+        wider = WIDER if case.again else 1
+        width = max(width, wider * (effort_for(case.efforts, case.recall, case.k) or 0))
     return math.ceil(width / share)
 
 

@@ -128,8 +128,9 @@ class Reads:
         effort for it was measured on the index's own items when the graph was made; 1 is an exact
         scan. Queries that are unlike the items find somewhat less. `ef` is the effort itself, for
         experts: the width of the beam of the walk through the graph; a query that turns out to be
-        far from all items is walked again, twice as wide. The default is 80, or twice top_k; with a
-        filter, whatever finds nearly all.
+        far from all items is walked again, twice as wide. The default is 80, or twice top_k: 128
+        where nothing is walked again, as under `inner_product`. With a filter nothing is; there the
+        default is whatever finds nearly all.
 
         Raises `InvalidInputError`.
         """

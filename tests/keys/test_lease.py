@@ -61,6 +61,12 @@ def lease_threads():
     return [each for each in threads if each.name == "cyborg-embedded lease"]
 
 
+def the_thread():
+    """The one that there is, once those of handles that were closed have ended."""
+    wait_until(lambda: len(lease_threads()) == 1)
+    return lease_threads()[0]
+
+
 READS = {
     "query": lambda index: index.query(QUERY),
     "query with a filter": lambda index: index.query(QUERY, filters={"n": 3}),
@@ -381,7 +387,7 @@ def twin(vault):
 
 def test_closing_ends_the_thread(client, leased):
     """A handle that is closed is not renewed any longer."""
-    (thread,) = lease_threads()
+    thread = the_thread()
     leased.close()
     wait_until(lambda: not thread.is_alive())
 
@@ -391,7 +397,7 @@ def test_dropping_ends_the_thread(client, vault):
     client.create_index("notes", kms_name="vault", dimension=DIMENSION).close()
     index = client.load_index("notes")
     session = weakref.ref(index._session)
-    (thread,) = lease_threads()
+    thread = the_thread()
     del index
     gc.collect()
     wait_until(lambda: not thread.is_alive())
@@ -400,7 +406,7 @@ def test_dropping_ends_the_thread(client, vault):
 
 def test_rewrapped_to_supplied(client, leased, vault):
     """Once the application holds the key there is nobody to ask: the handle goes on without."""
-    (thread,) = lease_threads()
+    thread = the_thread()
     client.rewrap_index("notes", to_supplied=True)
     wait_until(lambda: not thread.is_alive())
     vault.trouble = refusal
@@ -432,7 +438,7 @@ def test_rewrapped_to_a_manager_that_asks_for_nothing(folder, vault, tmp_path):
     with Client(folder, kms={"vault": vault, "file": key_file(tmp_path)}) as client:
         client.create_index("notes", kms_name="vault", dimension=DIMENSION).close()
         with client.load_index("notes") as index:
-            (thread,) = lease_threads()
+            thread = the_thread()
             renewals = Renewals(index._lease)
             client.rewrap_index("notes", to_kms="file")
             renewals.wait(2, thread)

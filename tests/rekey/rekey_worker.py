@@ -22,7 +22,7 @@ def attempt(call):
 
 def beside(place):
     """Do what each line says: `open <number of the key> <seconds>`, `ids`, `compact`, `close`,
-    `delete`, `create <name>`.
+    `delete [<seconds>]`, `create <name>`.
     """
     client, index = Client(place), None
 
@@ -51,8 +51,8 @@ def beside(place):
                 "ids": lambda: len(index.list_ids()),
                 "compact": compact,
                 "close": close,
-                "delete": lambda: client.delete_index(
-                    NAME, index_key=key_number(0), lock_timeout=0.2
+                "delete": lambda rest=rest: client.delete_index(
+                    NAME, index_key=key_number(0), lock_timeout=float(rest[0] if rest else 0.2)
                 ),
                 "create": lambda rest=rest: client.create_index(
                     rest[0], index_key=key_number(0)

@@ -183,6 +183,69 @@ def test_deleted_elsewhere_while_it_waits(folder, index, items, other, monkeypat
     check_items(index, items)
 
 
+@pytest.mark.parametrize("leaving", [False, True])
+def test_deleting_beside_another_who_asks_for_it(folder, custodian, index, other, leaving):
+    """Who deletes an index while another process waits to have it alone does not hold that one up:
+    he has it open for moments only, and gives up when his own time is over.
+    """
+    index.close()
+    assert other.does("open", 0, 10) == "100"
+    held = custodian.client.load_index(NAME, index_key=key_number(0), lock_timeout=10)
+    outcomes = []
+
+    def compact():
+        outcomes.append(held.compact())
+        held.close()
+
+    thread = threading.Thread(target=compact)
+    thread.start()
+    time.sleep(0.2)
+    begun = time.monotonic()
+    assert other.does("close") == "None"
+    if leaving:
+        thread.join(5)
+    assert other.does("delete") in ({"None"} if leaving else {"None", "LockedError"})
+    assert time.monotonic() - begun < 5
+    thread.join(30)
+    assert outcomes == [None]
+
+
+def test_two_delete_at_once(folder, custodian, index, other):
+    """One of them does, the other is told in time that it is gone; none is told that it is locked."""
+    index.close()
+    outcomes = []
+
+    def delete():
+        try:
+            custodian.client.delete_index(NAME, index_key=key_number(0), lock_timeout=10)
+        except Exception as error:
+            outcomes.append(type(error).__name__)
+        else:
+            outcomes.append("None")
+
+    for _ in range(5):
+        thread = threading.Thread(target=delete)
+        begun = time.monotonic()
+        other.tell("delete", 10)
+        thread.start()
+        outcomes.append(other.answer())
+        thread.join(30)
+        assert time.monotonic() - begun < 5
+        assert sorted(outcomes) == ["IndexNotFoundError", "None"]
+        outcomes.clear()
+        custodian.client.create_index(NAME, index_key=key_number(0)).close()
+
+
+def test_how_long_deleting_tries(folder, custodian, index, other):
+    """The time that is given is that of all locks together."""
+    assert other.does("open", 0, 10) == "100"
+    index.close()
+    begun = time.monotonic()
+    with pytest.raises(LockedError):
+        custodian.client.delete_index(NAME, index_key=key_number(0), lock_timeout=1)
+    assert 0.9 < time.monotonic() - begun < 1.8
+
+
 def test_a_file_that_is_in_use_is_not_cleared_away(folder, custodian, index, items, other):
     """The temporary file of a rekey that is under way stays when another process makes an index in
     the same folder; one that was left behind goes.

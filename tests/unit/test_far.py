@@ -219,6 +219,64 @@ def test_growing_between_two_walks(navigator, monkeypatch):
     assert (rows >= ROWS).sum() >= (later >= ROWS).sum() > 0
 
 
+def test_growing_between_two_walks_of_one(navigator, monkeypatch):
+    """A query alone has but one reach: that of its second walk."""
+    (place,) = np.flatnonzero(tenth(navigator) > min(navigator.far))[:1]
+    real, walks = navigator.graph.search, []
+
+    def search(points, width, wanted=None):
+        answer = real(points, width, wanted)
+        if not walks:
+            rows = np.arange(ROWS, ROWS + MORE)
+            navigator.add(rows, ROWS + MORE, VECTORS[rows], 1, MORE)
+        walks.append(width)
+        return answer
+
+    monkeypatch.setattr(navigator.graph, "search", search)
+    point = navigator.points(QUERIES[place : place + 1])
+    _, covered = navigator.candidates(point, K, np.ones(ROWS + MORE, bool), 0)
+    assert covered == ROWS + MORE
+    assert len(walks) == 2
+
+
+def test_a_walk_that_got_wider(navigator, monkeypatch):
+    """One that had to be wider, as many rows near the query have died, is not followed by another
+    that is narrower.
+    """
+    (place,) = np.flatnonzero(tenth(navigator) > min(navigator.far))[:1]
+    query = QUERIES[place : place + 1]
+    width = widened(navigator, BEAM)
+    alive = np.ones(ROWS, bool)
+    alive[navigator.graph.search(navigator.points(query), width)[0][0, :-8]] = False
+    seen = spied(navigator, monkeypatch)
+    ordered(navigator, query, alive=alive)
+    assert seen == [(width, 1), (4 * width, 1)]
+
+
+def test_a_second_walk_that_leads_nowhere(navigator, monkeypatch):
+    """What the first has found stays."""
+    real, width = navigator.graph.search, widened(navigator, BEAM)
+
+    def search(points, beam, wanted):
+        return real(points, beam, wanted) if beam == width else None
+
+    monkeypatch.setattr(navigator.graph, "search", search)
+    walk = real(navigator.points(QUERIES), width)[0]
+    got = ordered(navigator)
+    assert got == [line[: len(each)].tolist() for line, each in zip(walk, got, strict=True)]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_few_wanted(navigator, monkeypatch, k):
+    """Who wants one or three is told from far by his tenth as well."""
+    far = tenth(navigator) > min(navigator.far)
+    seen = spied(navigator, monkeypatch)
+    alive = np.ones(ROWS, bool)
+    for line in LINES:
+        navigator.candidates(navigator.points(QUERIES[line : line + 1]), k, alive, 0)
+    assert len(seen) == len(QUERIES) + far.sum()
+
+
 def test_threads_ask_for_both(navigator):
     """Queries that are far and such that are not, from several threads at once."""
     expected = [ordered(navigator, QUERIES[line : line + 1]) for line in LINES]

@@ -84,6 +84,7 @@ LAYERS = {
         "vectors",
     },
     "over links": {"batch", "graph", "masks", "pool"},
+    "over graphs": {"resting"},
     "navigator": {"navigator"},
     "residency": {"residency"},
     "state": {"state"},

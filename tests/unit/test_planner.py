@@ -176,8 +176,9 @@ def test_walks_are_wider_the_fewer_rows_are_meant():
     wide = [choose(case(recall=recall, efforts=efforts), {}).width for recall in (0.9, 0.99)]
     assert wide[0] < wide[1]
     # Nothing is walked again here: as wide as what is far without a filter.
-    of_half = choose(case(recall=0.999, efforts=efforts, matching=50_000), {}).width
-    assert of_half == 2 * WIDER * 700
+    for again, times in ((True, WIDER), (False, 1)):
+        asked = case(recall=0.999, efforts=efforts, again=again, matching=50_000)
+        assert choose(asked, {}).width == 2 * times * 700
     assert choose(case(ef=7), {}).width == 7
 
 
