@@ -45,14 +45,17 @@ def in_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, dict[str, Any]
             call, queries = calls[name]
             chosen = (np.arange(-FIRST, min(TURN, len(queries))) + turn * TURN) % len(queries)
             times[name].append(microseconds(call, queries[chosen])[FIRST:])
+    return {name: told(each) for name, each in times.items()}
+
+
+def told(rounds: list[np.ndarray]) -> dict[str, Any]:
+    """What is told of the microseconds of one contender's queries, by round."""
+    whole = np.concatenate(rounds)
     return {
-        name: {
-            "us": float(np.median(np.concatenate(each))),
-            "mean_us": float(np.mean(np.concatenate(each))),
-            "p95_us": float(np.quantile(np.concatenate(each), 0.95)),
-            "rounds_us": [round(float(np.median(part)), 1) for part in each],
-        }
-        for name, each in times.items()
+        "us": float(np.median(whole)),
+        "mean_us": float(np.mean(whole)),
+        "p95_us": float(np.quantile(whole, 0.95)),
+        "rounds_us": [round(float(np.median(part)), 1) for part in rounds],
     }
 
 

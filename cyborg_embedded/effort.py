@@ -111,6 +111,7 @@ class FarQueries:
         None where none is.
         """
         if len(distances) == 1:
+            # Nearly every query passes here: numbers are quicker than arrays.
             is_far = distances.item() > limit
             self._share += (is_far - self._share) / FAR_MEMORY
             return FAR if is_far else None

@@ -14,7 +14,7 @@ import numpy as np
 from cyborg_embedded.aead import OVERHEAD
 from cyborg_embedded.arrangement import by_neighbourhood, from_the_centre
 from cyborg_embedded.components import SAMPLE_ROWS, choose_projection, has_drifted
-from cyborg_embedded.distance import prepare, squared_norms
+from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.effort import FAR_K, MEASURED_K, far_away, held_back, measure
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.saving import (
@@ -23,6 +23,7 @@ from cyborg_embedded.saving import (
     drop,
     is_saved,
     pays,
+    prepared_in,
     prepared_vectors,
     save,
 )
@@ -241,14 +242,11 @@ def measure_walks(session: Session, state: State, navigator: Navigator, held: Ro
             return nearest(without, view, lambda rows: [""] * len(rows), queries, k, beam)[0]
 
         true = found(None, None)
-        pool, metric = state.pool, state.root.metric
-        if pool is not None and metric != "inner_product":
+        if state.root.metric != "inner_product":
             away = []
             for query, rows in zip(queries, true[:, :FAR_K], strict=True):
-                vectors = pool.rows(view, rows)
-                prepare(vectors, metric, vectors)
-                away.append(navigator.farthest(query, vectors))
-                pool.wipe(vectors)
+                with prepared_in(view, state, rows) as vectors:
+                    away.append(navigator.farthest(query, vectors))
             navigator.far = tuple(map(far_away, np.transpose(away)))
         navigator.efforts = measure(true, lambda beam: found(navigator, beam))
 

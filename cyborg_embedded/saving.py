@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cyborg_embedded.columnpages import Columns
+    from cyborg_embedded.columnset import ColumnSlot
     from cyborg_embedded.navigation import SavedGraph
     from cyborg_embedded.navigator import Navigator
-    from cyborg_embedded.pages import WriteView
+    from cyborg_embedded.pages import ReadView, WriteView
     from cyborg_embedded.projection import Projection
     from cyborg_embedded.session import Session
     from cyborg_embedded.state import State
@@ -39,6 +40,7 @@ __all__ = [
     "drop",
     "is_saved",
     "pays",
+    "prepared_in",
     "prepared_vectors",
     "save",
     "save_if_it_pays",
@@ -63,20 +65,17 @@ def columns_to_save(session: Session, *, always: bool = False) -> Columns | None
     they lack anything.
     """
     slot = session.columns
-    loaded = slot.known is not None
     with session.read() as (state, view):
         tags = state.snapshot.tags.get(PageKind.ITEMS, b"")
         if slot.settled == (tags, always):
             return None
-        if not loaded:
-            slot.get(view, state)
-        due = slot.lacks(tags) if always else slot.pays(tags)
-        columns = slot.get(view, state) if due else None
+        with forgotten(slot):
+            if slot.known is None:
+                slot.get(view, state)
+            due = slot.lacks(tags) if always else slot.pays(tags)
+            columns = slot.get(view, state) if due else None
     if columns is None:
         slot.settled = (tags, always)
-    if not loaded:
-        # Nobody has asked for them so far.
-        slot.clear()
     if columns is not None and not columns.by_path and state.root.columns is None:
         return None
     return columns
@@ -89,28 +88,36 @@ def columns_ahead(session: Session, state: State) -> Iterator[None]:
     projection is chosen. `columns_to_save` waits for them.
     """
     slot = session.columns
-    loaded = slot.known is not None
 
     def bring_up() -> None:
         # What is wrong with them shows again when they are to be saved.
         with contextlib.suppress(CyborgError), session.read() as (now, view):
             slot.get(view, now)
 
-    thread = None
-    if columns_are_due(session, state):
-        thread = threading.Thread(target=bring_up, name="cyborg-columns")
+    if not columns_are_due(session, state):
+        yield
+        return
+    thread = threading.Thread(target=bring_up, name="cyborg-columns")
+    with forgotten(slot):
         # While the interpreter exits there are no more threads.
         with contextlib.suppress(RuntimeError):
             thread.start()
+        try:
+            yield
+        finally:
+            if thread.ident is not None:
+                thread.join()
+
+
+@contextlib.contextmanager
+def forgotten(slot: ColumnSlot) -> Iterator[None]:
+    """Forget the columns at the end of a with block, unless somebody had asked for them before."""
+    loaded = slot.known is not None
     try:
         yield
     finally:
-        if thread is not None:
-            if thread.ident is not None:
-                thread.join()
-            if not loaded:
-                # Nobody has asked for them so far.
-                slot.clear()
+        if not loaded:
+            slot.clear()
 
 
 def save_if_it_pays(session: Session) -> None:
@@ -219,12 +226,20 @@ def prepared_vectors(session: Session, rows: Rows) -> Iterator[Vectors]:
     Each time in a transaction of its own: one that lasts for a whole build would keep every page
     that is replaced meanwhile from being used again.
     """
-    with session.read() as (now, view):
-        if now.pool is None:
-            message = "rows without vectors"
-            raise RuntimeError(message)
-        vectors = now.pool.rows(view, rows)
-        pool, metric = now.pool, now.root.metric
+    with contextlib.ExitStack() as stack:
+        with session.read() as (now, view):
+            vectors = stack.enter_context(prepared_in(view, now, rows))
+        yield vectors
+
+
+@contextlib.contextmanager
+def prepared_in(view: ReadView, state: State, rows: Rows) -> Iterator[Vectors]:
+    """`prepared_vectors`, in a transaction that there is."""
+    pool, metric = state.pool, state.root.metric
+    if pool is None:
+        message = "rows without vectors"
+        raise RuntimeError(message)
+    vectors = pool.rows(view, rows)
     try:
         yield prepare(vectors, metric, vectors)
     finally:
