@@ -22,6 +22,7 @@ from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.growing import with_room
 from cyborg_embedded.model import PageKind
 from cyborg_embedded.navigation import load_projection, stream_codes
+from cyborg_embedded.smallest import where_smallest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,10 +76,10 @@ class Coarse:
             add_products(distances, self.first, rows, weights[:split])
             kept = max(len(rows) // KEPT_SHARE, KEPT * count)
             if kept < len(rows):
-                near = least(distances, kept)
+                near = where_smallest(distances[None], kept)[0]
                 rows, distances = rows[near], distances[near]
             add_products(distances, self.second, rows, weights[split:])
-            return rows[least(distances, count)][None]
+            return rows[where_smallest(distances[None], count)]
         each = np.empty((m, len(rows)), np.float32)
         step = max(1, PRODUCT // walked)
         for start in range(0, len(rows), step):
@@ -87,7 +88,7 @@ class Coarse:
             points_of = np.concatenate(codes, axis=1, dtype=np.float32)
             np.matmul(weights, points_of.T, out=each[:, start : start + step])
         each += distances
-        return rows.take(each.argpartition(count - 1, axis=1)[:, :count])
+        return rows.take(where_smallest(each, count))
 
 
 def add_products(distances: Floats, codes: Codes, rows: Rows, weights: Floats) -> None:
@@ -96,13 +97,6 @@ def add_products(distances: Floats, codes: Codes, rows: Rows, weights: Floats) -
     for start in range(0, len(rows), step):
         part = codes.take(rows[start : start + step], axis=0).astype(np.float32)
         distances[start : start + step] += part @ weights
-
-
-def least(distances: Floats, count: int) -> Rows:
-    """Where the `count` least are, in the order of places."""
-    # Faster than argpartition; which of equal ones at the border are taken does not matter.
-    kth = np.partition(distances, count - 1)[count - 1]
-    return np.flatnonzero(distances <= kth)[:count]
 
 
 class CoarseSlot:

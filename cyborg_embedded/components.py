@@ -17,6 +17,7 @@ import numpy as np
 
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.projection import MOST_STRETCH, Projection
+from cyborg_embedded.smallest import where_smallest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,7 +194,7 @@ def others_nearest(points: Floats, queries: Floats, own: Rows, k: int) -> Rows:
         part = queries[start : start + QUERIES_AT_ONCE]
         distances = norms - 2 * (part @ points.T)
         distances[np.arange(len(part)), own[start : start + QUERIES_AT_ONCE]] = np.inf
-        found[start : start + len(part)] = np.argpartition(distances, k - 1, axis=1)[:, :k]
+        found[start : start + len(part)] = where_smallest(distances, k)
     return found
 
 

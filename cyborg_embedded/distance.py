@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.smallest import kth_smallest
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -126,7 +128,7 @@ def candidates(
     longest = 1.0 if metric == "cosine" else float(np.sqrt(norms[live].max(), dtype=np.float64))
     n = queries.shape[1] + 8
     gamma = n * UNIT_ROUNDOFF / (1 - n * UNIT_ROUNDOFF)
-    kth = np.partition(expanded, k - 1, axis=1)[:, k - 1].astype(np.float64)
+    kth = kth_smallest(expanded, k).astype(np.float64)
     # The last term stands for what float32 loses below its smallest normal number.
     reach = kth + 4 * gamma * (lengths + longest) ** 2 + n * SMALLEST_NORMAL
     near = [np.flatnonzero(row <= limit) for row, limit in zip(expanded, reach, strict=True)]

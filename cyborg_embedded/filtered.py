@@ -23,6 +23,7 @@ from cyborg_embedded.search import (
     scan,
     side_by_side,
 )
+from cyborg_embedded.smallest import kth_smallest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -191,7 +192,7 @@ class Finder:
             # A product of a matrix with one vector is no faster, and would run on threads.
             each = [rank(view, pool, queries, part[None], state.root.metric)[0] for part in parts]
             distances = np.concatenate(each)
-            kth = np.partition(distances, self._k - 1)[self._k - 1]
+            kth = kth_smallest(distances[None], self._k)
             return rows[np.flatnonzero(distances <= kth)][None]
         if self._dense and rows is self._known_rows:
             return scan(state, view, pool, queries, self._k, 0, self._mask)

@@ -19,6 +19,7 @@ LAYERS = {
         "arrangement",
         "beams",
         "checks",
+        "smallest",
         "distance",
         "durable",
         "effort",
