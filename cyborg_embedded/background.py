@@ -17,8 +17,9 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from cyborg_embedded.building import Job, StoppedError
 from cyborg_embedded.errors import ClosedError, KeyManagerError, LockedError, StorageFullError
-from cyborg_embedded.indexer import Job, StoppedError, is_due, optimize
+from cyborg_embedded.indexer import is_due, optimize
 from cyborg_embedded.saving import columns_are_due, save_if_it_pays
 from cyborg_embedded.search import cores
 

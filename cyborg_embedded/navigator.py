@@ -71,6 +71,8 @@ class Navigator:
         self.far: tuple[float, ...] = ()
         """Beyond what squared distance a query is far: see `SavedGraph`."""
         self._asked = FarQueries()
+        self.codes: Codes | None = None
+        """Of all rows that a graph was made of, by row, until they are saved."""
         self.saved: tuple[list[bytes], int] | None = None
         """The tags of its pages in the file, if it has any, and how far the graph in them reaches.
         """
@@ -94,15 +96,23 @@ class Navigator:
         few at a time, so that queries need not wait long. Then every row below `covered` that is
         alive is in it. One thread at a time.
         """
-        projection = self.projection
-        if projection is not None:
-            prepared = projection.decode(projection.encode(prepared, self.graph.dimension))
-        for first in range(0, len(rows), step):
+        self.add_stored(rows, covered, self.stored(prepared)[1], threads, step)
+
+    def add_stored(self, rows: Rows, covered: int, points: Floats, threads: int, step: int) -> None:
+        """`add`, with what `stored` gives as their points (n, walked)."""
+        for first in range(0, max(1, len(rows)), step):
             part = rows[first : first + step]
             reached = int(part[-1]) + 1 if first + step < len(rows) else covered
-            self.graph.add(part, reached, prepared[first : first + step], threads)
-        if not len(rows):
-            self.graph.add(rows, covered, prepared, threads)
+            self.graph.add(part, reached, points[first : first + step], threads)
+
+    def stored(self, prepared: Floats) -> tuple[Codes | None, Floats]:
+        """What is saved of rows with these prepared vectors (n, d), if there is a projection, and
+        where the graph has them.
+        """
+        if self.projection is None:
+            return None, prepared
+        codes = self.projection.encode(prepared)
+        return codes, self.projection.decode(codes[:, : self.graph.dimension])
 
     @classmethod
     def restore(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cyborg_embedded.navigation import SavedGraph
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView, WriteView
-    from cyborg_embedded.projection import Projection
     from cyborg_embedded.session import Session
     from cyborg_embedded.state import State
 
@@ -175,7 +174,7 @@ def save_from(session: Session, navigator: Navigator, columns: Columns | None, f
     """
     saved = navigator.graph_to_save()
     known = navigator.saved
-    codes = codes_of(session, navigator.projection, saved, first)
+    codes = codes_of(session, navigator, saved, first)
 
     def write(view: WriteView, newest: State) -> list[bytes] | None:
         if first and (known is None or derived_tags(newest) != known[0]):
@@ -195,7 +194,7 @@ def save_from(session: Session, navigator: Navigator, columns: Columns | None, f
         return False
     if not tags:
         return True
-    navigator.saved = (tags, saved.covered)
+    navigator.saved, navigator.codes = (tags, saved.covered), None
     with session.read() as (newest, _):
         # Unless yet another one has been saved since.
         if derived_tags(newest) == tags:
@@ -204,11 +203,14 @@ def save_from(session: Session, navigator: Navigator, columns: Columns | None, f
 
 
 def codes_of(
-    session: Session, projection: Projection | None, saved: SavedGraph, first: int
+    session: Session, navigator: Navigator, saved: SavedGraph, first: int
 ) -> Callable[[int], Codes] | None:
     """The codes of rows from `first` on, and of those before it in its page; see `save_graph`."""
+    projection, known = navigator.projection, navigator.codes
     if projection is None:
         return None
+    if known is not None and len(known) == saved.covered:
+        return lambda row: known[row:]
     start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
     codes = np.zeros((saved.covered - start, projection.dimensions), np.int8)
     nodes = saved.links.rows[saved.links.rows >= start].astype(np.int64)

@@ -1,22 +1,28 @@
-"""Opening many pages at once, past any cache, while others are being used."""
+"""Opening many pages at once, past any cache, or making other things, while what was made before is
+being used.
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable
 
     from numpy.typing import DTypeLike, NDArray
 
     from cyborg_embedded.model import PageKind
     from cyborg_embedded.pages import ReadView
 
-__all__ = ["stream_pages"]
+    Thing = TypeVar("Thing")
+    Made = TypeVar("Made")
+
+__all__ = ["made_ahead", "stream_pages"]
 
 STREAM_BYTES = 1 << 19
 """Plaintext that a thread holds at once: what stays in its core's cache."""
@@ -70,3 +76,21 @@ def stream_pages(
         pending = [pool.submit(work, *opened(first)) for first in range(0, pages, step)]
         for job in pending:
             job.result()
+
+
+def made_ahead(
+    make: Callable[[Thing], Made], things: Iterable[Thing]
+) -> Generator[Made, None, None]:
+    """What is made of each thing, in their order: the next on another thread while the caller does
+    something with the last. Raises what `make` raises, at its place.
+
+    To be closed by whoever leaves before its end.
+    """
+    with ThreadPoolExecutor(1) as worker:
+        coming: deque[Future[Made]] = deque()
+        for thing in things:
+            coming.append(worker.submit(make, thing))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        for last in coming:
+            yield last.result()

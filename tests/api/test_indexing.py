@@ -14,6 +14,7 @@ from cyborg_embedded import (
     InvalidInputError,
     ReadOnlyError,
     background,
+    building,
     indexer,
     saving,
 )
@@ -30,7 +31,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(indexer, "FIRST_ROWS", FIRST)
     monkeypatch.setattr(indexer, "TAIL_ROWS", TAIL)
     monkeypatch.setattr(saving, "UNSAVED_ROWS", TAIL)
-    monkeypatch.setattr(indexer, "BLOCK_ROWS", BLOCK)
+    monkeypatch.setattr(building, "BLOCK_ROWS", BLOCK)
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(background, "POLL_SECONDS", 0.005)
 
@@ -88,7 +89,7 @@ class Gate:
     def __init__(self, monkeypatch):
         self.inside = threading.Event()
         self._passes = threading.Semaphore(0)
-        real = Navigator.add
+        real = Navigator.add_stored
 
         def add(*arguments):
             if not self._passes.acquire(blocking=False):
@@ -96,7 +97,7 @@ class Gate:
                 self._passes.acquire()
             return real(*arguments)
 
-        monkeypatch.setattr(Navigator, "add", add)
+        monkeypatch.setattr(Navigator, "add_stored", add)
 
     def let(self, times):
         """Let it add so many times more, and wait until it wants to once more."""
@@ -124,14 +125,14 @@ def hold(index, monkeypatch):
 
 def slow(monkeypatch, seconds=0.05):
     """Make each block of rows take a while; what is returned is set when one has begun."""
-    begun, real = threading.Event(), Navigator.add
+    begun, real = threading.Event(), Navigator.add_stored
 
     def add(*arguments):
         begun.set()
         time.sleep(seconds)
         return real(*arguments)
 
-    monkeypatch.setattr(Navigator, "add", add)
+    monkeypatch.setattr(Navigator, "add_stored", add)
     return begun
 
 
@@ -549,9 +550,9 @@ SMALL = f"""
 import os, sys, threading, time
 import numpy as np
 from support import KEY
-from cyborg_embedded import Client, ClosedError, background, indexer, saving
+from cyborg_embedded import Client, ClosedError, background, building, indexer, saving
 from cyborg_embedded.navigator import Navigator
-indexer.FIRST_ROWS, indexer.TAIL_ROWS, indexer.BLOCK_ROWS = {FIRST}, {TAIL}, {BLOCK}
+indexer.FIRST_ROWS, indexer.TAIL_ROWS, building.BLOCK_ROWS = {FIRST}, {TAIL}, {BLOCK}
 background.PAUSE_SECONDS = 0.01
 vectors = np.random.default_rng(3).standard_normal((2000, {D})).astype(np.float32)
 
@@ -559,12 +560,12 @@ def put(index, first, last):
     index.upsert([str(row) for row in range(first, last)], vectors[first:last])
 
 def slow():
-    begun, real = threading.Event(), Navigator.add
+    begun, real = threading.Event(), Navigator.add_stored
     def add(*arguments):
         begun.set()
         time.sleep(0.1)
         return real(*arguments)
-    Navigator.add = add
+    Navigator.add_stored = add
     return begun
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 from crash_model import key_number
 from support import KEY
 
-from cyborg_embedded import Client, background, indexer
+from cyborg_embedded import Client, background, building, indexer
 
 NAME = "notes"
 
@@ -39,8 +39,9 @@ def load(client, key, mode):
 
 def often_indexing():
     """Have few items brought into the graph, whenever there is a pause."""
-    for name, value in (("FIRST_ROWS", 60), ("TAIL_ROWS", 10), ("BLOCK_ROWS", 16)):
+    for name, value in (("FIRST_ROWS", 60), ("TAIL_ROWS", 10)):
         setattr(indexer, name, value)
+    building.BLOCK_ROWS = 16
     background.PAUSE_SECONDS = 0.0
     background.POLL_SECONDS = 0.001
 

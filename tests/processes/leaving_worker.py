@@ -8,24 +8,25 @@ import time
 import numpy as np
 from support import KEY
 
-from cyborg_embedded import Client, background, indexer
+from cyborg_embedded import Client, background, building, indexer
 from cyborg_embedded.navigator import Navigator
 
-for name, value in (("FIRST_ROWS", 200), ("TAIL_ROWS", 20), ("BLOCK_ROWS", 20)):
+for name, value in (("FIRST_ROWS", 200), ("TAIL_ROWS", 20)):
     setattr(indexer, name, value)
+building.BLOCK_ROWS = 20
 background.PAUSE_SECONDS = 0.0
-building = threading.Event()
-real = Navigator.add
+making = threading.Event()
+real = Navigator.add_stored
 
 
 def slowly(*arguments):
     """A step towards the graph: two seconds and more for all of them."""
-    building.set()
+    making.set()
     time.sleep(0.05)
     return real(*arguments)
 
 
-Navigator.add = slowly
+Navigator.add_stored = slowly
 
 
 def upsert_for_ever(index, began):
@@ -59,7 +60,7 @@ def main(folder, how, delay):
     index = client.create_index("written", index_key=KEY, dimension=4)
     began = threading.Event()
     threading.Thread(target=upsert_for_ever, args=(index, began), daemon=True).start()
-    assert building.wait(30)
+    assert making.wait(30)
     assert began.wait(30)
     time.sleep(float(delay))
     leave(how)

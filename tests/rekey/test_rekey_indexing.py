@@ -8,7 +8,7 @@ import pytest
 from rekey_harness import Custodian, key_number
 from support import wait_until
 
-from cyborg_embedded import ClosedError, LockedError, background, indexer, saving
+from cyborg_embedded import ClosedError, LockedError, background, building, indexer, saving
 from cyborg_embedded.navigator import Navigator
 
 VECTORS = np.random.default_rng(3).standard_normal((1200, 8)).astype(np.float32)
@@ -21,7 +21,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(indexer, "FIRST_ROWS", 200)
     monkeypatch.setattr(indexer, "TAIL_ROWS", 40)
     monkeypatch.setattr(saving, "UNSAVED_ROWS", 40)
-    monkeypatch.setattr(indexer, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(building, "BLOCK_ROWS", 50)
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(background, "POLL_SECONDS", 0.005)
 
@@ -87,13 +87,13 @@ def test_a_graph_with_dead_nodes_is_made_anew(custodian, mode):
 @pytest.fixture
 def slow(monkeypatch):
     """Bringing rows into a graph takes its time."""
-    add = Navigator.add
+    add = Navigator.add_stored
 
     def slowly(*arguments):
         time.sleep(0.01)
         return add(*arguments)
 
-    monkeypatch.setattr(Navigator, "add", slowly)
+    monkeypatch.setattr(Navigator, "add_stored", slowly)
 
 
 def test_while_rows_are_being_indexed(custodian, slow):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support import KEY, check_items
 
-from cyborg_embedded import ClosedError, LockedError, background, indexer
+from cyborg_embedded import ClosedError, LockedError, background, building, indexer
 
 DIMENSION = 8
 ROWS = np.random.default_rng(1).normal(size=(400, DIMENSION)).astype(np.float32)
@@ -122,8 +122,9 @@ def close_meanwhile(client, name, delay):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """An indexer that is at work nearly all the time."""
-    for name, value in (("FIRST_ROWS", 200), ("TAIL_ROWS", 10), ("BLOCK_ROWS", 32)):
+    for name, value in (("FIRST_ROWS", 200), ("TAIL_ROWS", 10)):
         monkeypatch.setattr(indexer, name, value)
+    monkeypatch.setattr(building, "BLOCK_ROWS", 32)
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(background, "POLL_SECONDS", 0.001)
 

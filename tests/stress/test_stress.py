@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import KEY, check_items
 
-from cyborg_embedded import Client, background, indexer
+from cyborg_embedded import Client, background, building, indexer
 
 IDS = 1800
 SPREAD = 0.93 ** np.arange(64)
@@ -259,9 +259,10 @@ def stress(folder, seconds, dimension, seed):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """An indexer that is at work nearly all the time."""
-    for name, value in (("FIRST_ROWS", 300), ("TAIL_ROWS", 20), ("BLOCK_ROWS", 64)):
+    for name, value in (("FIRST_ROWS", 300), ("TAIL_ROWS", 20)):
         monkeypatch.setattr(indexer, name, value)
-    monkeypatch.setattr(indexer, "STEP_ROWS", 4)
+    for name, value in (("BLOCK_ROWS", 64), ("STEP_ROWS", 4)):
+        monkeypatch.setattr(building, name, value)
     monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(background, "POLL_SECONDS", 0.001)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import KEY
 
-from cyborg_embedded import Client, indexer
+from cyborg_embedded import Client, building
 from cyborg_embedded.components import choose_projection
 from cyborg_embedded.effort import FAR_K, FAR_SHARE, WIDER, FarQueries, far_away
 from cyborg_embedded.navigator import (
@@ -328,7 +328,7 @@ def test_what_is_far_is_measured(tmp_path, metric, dimensions):
     prepared = VECTORS[:ROWS]
     if metric == "cosine":
         prepared = prepared / np.linalg.norm(prepared, axis=1, keepdims=True)
-    held = indexer.held_back(np.arange(ROWS))
+    held = building.held_back(np.arange(ROWS))
     others = prepared[~held]
     away = ((prepared[held][:, None].astype(float) - others[None]) ** 2).sum(axis=2)
     nearest = np.argsort(away, axis=1)[:, :FAR_K]

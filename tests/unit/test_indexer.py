@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from support import KEY, wait_until
 
-from cyborg_embedded import Client, IntegrityError, LockedError, columnset, indexer, saving
+from cyborg_embedded import (
+    Client,
+    IntegrityError,
+    LockedError,
+    building,
+    columnset,
+    indexer,
+    saving,
+)
+from cyborg_embedded.building import Job, StoppedError
 from cyborg_embedded.distance import prepare
-from cyborg_embedded.indexer import Job, StoppedError, is_due
+from cyborg_embedded.indexer import is_due
 from cyborg_embedded.navigation import load_graph, stream_codes
+from cyborg_embedded.projection import Projection
 from cyborg_embedded.saving import save_if_it_pays
 from cyborg_embedded.search import nearest
 
@@ -156,7 +166,7 @@ def test_rows_near_the_centre_come_first(index):
     index.optimize()
     navigator = navigator_of(index)
     assert navigator.projection is not None
-    kept_out_at_first = indexer.held_back(np.arange(4000))
+    kept_out_at_first = building.held_back(np.arange(4000))
     rows = [row for row in navigator.graph.rows.tolist() if not kept_out_at_first[row]]
     away = ((moved - moved.mean(axis=0)) ** 2).sum(axis=1)
     inner, *_, outer = np.array_split(away[rows], 4)
@@ -169,7 +179,7 @@ def test_columns_are_made_beside(index, monkeypatch):
     they are saved; one that has asked for them before keeps them.
     """
     index.upsert([str(row) for row in range(1500)], VECTORS[:1500], [{"n": n} for n in range(1500)])
-    made, choose, chosen = [], indexer.choose_projection, []
+    made, choose, chosen = [], building.choose_projection, []
     refreshed = columnset.refreshed
 
     def spied(view, state, known):
@@ -183,7 +193,7 @@ def test_columns_are_made_beside(index, monkeypatch):
 
     monkeypatch.setattr(columnset, "UNSAVED_PAGES", 1)
     monkeypatch.setattr(columnset, "refreshed", spied)
-    monkeypatch.setattr(indexer, "choose_projection", slowly)
+    monkeypatch.setattr(building, "choose_projection", slowly)
     index.optimize()
     assert made == ["cyborg-columns"]
     assert chosen == [made]
@@ -253,7 +263,7 @@ def test_graphs_of_any_size(index, rows):
 
 def test_progress(index, monkeypatch):
     """`progress` is told growing numbers up to the total, for a new graph and for one that grows."""
-    monkeypatch.setattr(indexer, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(building, "BLOCK_ROWS", 100)
     for first, last in ((0, 1500), (1500, 1950)):
         put(index, range(first, last))
         told = []
@@ -267,7 +277,7 @@ def test_progress(index, monkeypatch):
 
 def test_what_progress_raises_stops_it(index, monkeypatch):
     """An exception of `progress` comes out of `optimize`, and the next one begins again."""
-    monkeypatch.setattr(indexer, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(building, "BLOCK_ROWS", 100)
     put(index, range(1500))
 
     def tired(done, _total):
@@ -285,7 +295,7 @@ def test_stopped_while_growing(index, monkeypatch):
     """Rows that were added before a stop are in the graph, the others are scanned; the next run
     goes on from there.
     """
-    monkeypatch.setattr(indexer, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(building, "BLOCK_ROWS", 50)
     put(index, range(1500))
     index.optimize()
     put(index, range(1500, 2000))
@@ -439,6 +449,48 @@ def test_codes_of_dead_nodes(client, metric):
     with client.load_index("b", index_key=KEY) as index:
         found, _ = index.query_arrays(VECTORS[:1800:7], top_k=5)
         assert not {str(row) for row in dead} & {item for ids in found for item in ids}
+
+
+def failing(*_):
+    message = "no room"
+    raise OSError(message)
+
+
+def test_codes_are_made_once(index, monkeypatch):
+    """The codes of a new graph are those that it was made of, and let go of when they are saved;
+    where saving fails they are still there, and where the graph has grown since, all are made anew.
+    """
+    put(index, range(1500))
+    encoded, encode = [], Projection.encode
+
+    def spied(projection, vectors, components=None):
+        encoded.append(len(vectors))
+        return encode(projection, vectors, components)
+
+    monkeypatch.setattr(Projection, "encode", spied)
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "save_graph", failing)
+        with pytest.raises(OSError, match="no room"):
+            index.optimize()
+    navigator = navigator_of(index)
+    assert navigator.codes.shape == (1500, navigator.projection.dimensions)
+    encoded.clear()
+    index.optimize()
+    assert encoded == []
+    assert navigator.codes is None
+    check_codes(index)
+
+    remove(index, range(0, 600, 2))
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "save_graph", failing)
+        with pytest.raises(OSError, match="no room"):
+            index.optimize()
+    assert navigator_of(index).codes is not None
+    put(index, range(1500, 1540))
+    index.optimize()
+    assert navigator_of(index).codes is None
+    nodes, alive = check_codes(index)
+    assert sorted(nodes) == np.flatnonzero(alive).tolist()
 
 
 # --- readers of older commits ------------------------------------------------------------------

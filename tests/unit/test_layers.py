@@ -14,12 +14,12 @@ LONGEST = 320
 # name that stands only in an annotation is still something that the module knows about.
 LAYERS = {
     "values": {"errors", "model"},
+    "numbers": {"smallest"},
     "leaves": {
         "aead",
         "arrangement",
         "beams",
         "checks",
-        "smallest",
         "distance",
         "durable",
         "effort",
@@ -100,6 +100,7 @@ LAYERS = {
     "backups": {"backups", "repairing"},
     "filters over a session": {"filtered", "listing"},
     "queries": {"queries"},
+    "building": {"building"},
     "indexer": {"indexer"},
     "background": {"background"},
     "reads": {"reads", "rekeying"},

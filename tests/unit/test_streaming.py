@@ -1,15 +1,17 @@
 """Streaming pages: all of them, each once, in blocks, and nothing left behind by a failure."""
 
+import contextlib
 import threading
 
 import numpy as np
 import pytest
+from support import wait_until
 from unit_harness import PagedStore
 
 from cyborg_embedded import streaming
 from cyborg_embedded.errors import IntegrityError
 from cyborg_embedded.model import PageKind
-from cyborg_embedded.streaming import stream_pages
+from cyborg_embedded.streaming import made_ahead, stream_pages
 
 KIND = PageKind.VECTORS
 FLOATS = 54
@@ -186,4 +188,49 @@ def test_an_error_of_the_consumer(store, monkeypatch, consumers):
 
     with store.read() as view, pytest.raises(ValueError, match="enough"):
         stream_pages(view, KIND, 60, 1, alike, np.float32, consume, consumers)
+    assert threads() == before
+
+
+def test_the_next_is_made_meanwhile():
+    """While the caller is busy with one thing, the next is being made, and no more than one beside
+    it: on another thread, in their order, which ends with the last.
+    """
+    begun, go_on, before = [], threading.Semaphore(0), threads()
+
+    def make(number):
+        begun.append((number, threading.current_thread() is threading.main_thread()))
+        go_on.acquire()
+        return number * number
+
+    made = made_ahead(make, range(4))
+    go_on.release()
+    assert next(made) == 0
+    wait_until(lambda: len(begun) == 2)
+    go_on.release(3)
+    assert list(made) == [1, 4, 9]
+    assert begun == [(number, False) for number in range(4)]
+    assert threads() == before
+    assert list(made_ahead(make, [])) == []
+
+
+def test_what_fails_ahead_fails_at_its_place():
+    before = threads()
+
+    def make(number):
+        return 1 // (2 - number)
+
+    made = made_ahead(make, range(5))
+    assert next(made) == 0
+    assert next(made) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+    assert threads() == before
+
+
+def test_leaving_early():
+    """Whoever closes it waits for what is being made, and nothing is begun after that."""
+    begun, before = [], threads()
+    with contextlib.closing(made_ahead(begun.append, range(50))) as made:
+        next(made)
+    assert len(begun) <= 3
     assert threads() == before
