@@ -1,4 +1,5 @@
-"""An order of rows in which near ones stand together, for a graph that is made in it.
+"""An order of rows in which near ones stand together, for a graph that is made in it; and of
+queries, for walks through it.
 
 Rows are halved again and again, each time at the median of the coordinate in which those at hand
 differ most, until few are left together; those stay in the order that they had.
@@ -9,6 +10,9 @@ what a step needs next is near to what the last one needed, in memory too.
 Where it is known how far rows are from their centre, those near it come before all others: walks
 to queries that are unlike the rows then find 98 of 100 neighbours with a seventh fewer distances.
 That the order of nodes shifts recall: Elliott and Clark, arXiv:2405.17813, 2024.
+
+A walk meets nodes that the walk before has met, if that was for a query near to its own, and finds
+them in its core's cache.
 """
 
 from __future__ import annotations
@@ -20,8 +24,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["by_neighbourhood", "from_the_centre"]
+__all__ = ["SKETCHED", "by_neighbourhood", "from_the_centre"]
 
+SKETCHED = 32
+"""Coordinates that tell the order."""
 TOGETHER = 512
 """Rows that are not halved any more."""
 LOOKED_AT = 4096
@@ -30,13 +36,15 @@ SHELLS = 4
 """Parts of equal size, one farther away from the centre than the other."""
 
 
-def by_neighbourhood(sketches: NDArray[Any]) -> NDArray[np.int64]:
-    """The order (n,) of some rows, of which a few coordinates each (n, c) are known."""
+def by_neighbourhood(sketches: NDArray[Any], together: int = TOGETHER) -> NDArray[np.int64]:
+    """The order (n,) of some rows, of which a few coordinates each (n, c) are known: halved until
+    so many are left `together`.
+    """
     done: list[NDArray[np.int64]] = []
     waiting = [np.arange(len(sketches))]
     while waiting:
         rows = waiting.pop()
-        if len(rows) <= TOGETHER or not sketches.shape[1]:
+        if len(rows) <= together or not sketches.shape[1]:
             done.append(rows)
             continue
         some = sketches[rows[:: -(-len(rows) // LOOKED_AT)]].astype(np.float64)

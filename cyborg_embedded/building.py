@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyborg_embedded.aead import OVERHEAD
-from cyborg_embedded.arrangement import by_neighbourhood, from_the_centre
+from cyborg_embedded.arrangement import SKETCHED, by_neighbourhood, from_the_centre
 from cyborg_embedded.components import SAMPLE_ROWS, choose_projection
 from cyborg_embedded.distance import squared_norms
 from cyborg_embedded.effort import FAR_K, MEASURED_K, far_away, held_back, measure
@@ -41,8 +41,6 @@ __all__ = ["Job", "StoppedError", "grow", "rebuilt", "sampled"]
 BLOCK_ROWS = 1024
 STEP_ROWS = 32
 """Rows added to a graph in use while queries wait: about 10 ms."""
-SKETCHED = 32
-"""Coordinates that tell in which order rows are brought into a new graph."""
 
 
 class StoppedError(Exception):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyborg_embedded.arrangement import SKETCHED, by_neighbourhood
 from cyborg_embedded.distance import prepare, squared_norms
 from cyborg_embedded.effort import FAR_K, WIDER, FarQueries
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.navigation import SavedGraph
-from cyborg_embedded.ranking import FEW, least_ranked, ranking_of
+from cyborg_embedded.ranking import FEW, behind, least_ranked, left_out, ranking_of
 from cyborg_embedded.resting import resting
 from cyborg_embedded.vectors import stream_vectors
 
@@ -44,6 +45,8 @@ MORE_AT_REST = 4
 ONCE_AT_REST = 5
 """or wider by one in so many than one that is walked again for what is far: narrower ones do not
 take much less time there."""
+WALKED_TOGETHER = 32
+"""Queries of which one is as near to the next as the other."""
 WIDER_LEAN = 4
 """A walk in fewer components than there are needs one that is wider by one in so many."""
 
@@ -156,6 +159,12 @@ class Navigator:
         if self.projection is None:
             return queries
         return self.projection.points(queries, self.graph.dimension)
+
+    def order(self, queries: Floats) -> Rows:
+        """The order (m,) in which prepared queries (m, d) are walked fastest."""
+        if self.projection is None:
+            return by_neighbourhood(queries[:, :SKETCHED], WALKED_TOGETHER)
+        return by_neighbourhood(self.projection.coordinates(queries, SKETCHED), WALKED_TOGETHER)
 
     def candidates(
         self,
@@ -290,19 +299,6 @@ class Navigator:
             return least
         ranked = max(int(ranking.each * least), int(width / ranking.share))
         return min(ranked, max(width, least)) if narrow and ranking is not FEW else ranked
-
-
-def left_out(rows: Rows, wanted: Alive, covered: int) -> Alive:
-    """Which of `rows` are not wanted, or too new for whoever wants them."""
-    out: Alive = ~wanted.take(rows, mode="clip")
-    out |= rows >= min(covered, len(wanted))
-    return out
-
-
-def behind(rows: Rows, distances: Floats, out: Alive) -> Rows:
-    """Rows (m, c) by their distances, with those that are left out as -1 behind the others."""
-    order = np.where(out, np.float32(np.inf), distances).argsort(axis=1, kind="stable")
-    return np.take_along_axis(np.where(out, -1, rows), order, 1)
 
 
 def apart(points: Floats, point: Floats) -> float:

@@ -1,13 +1,30 @@
-"""How many of the candidates that a walk finds are ranked by their vectors."""
+"""Which of the candidates that a walk finds are ranked by their vectors, and how many."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cyborg_embedded.projection import Projection
 
-__all__ = ["FEW", "MANY", "RANKED_EXTRA", "Ranked", "least_ranked", "ranking_of"]
+    Rows = NDArray[np.int64]
+    Floats = NDArray[np.float32]
+    Alive = NDArray[np.bool_]
+
+__all__ = [
+    "FEW",
+    "MANY",
+    "RANKED_EXTRA",
+    "Ranked",
+    "behind",
+    "least_ranked",
+    "left_out",
+    "ranking_of",
+]
 
 RANKED_EXTRA = 5
 """Candidates beyond k, at least: so many of the first that a walk in all components finds include
@@ -44,3 +61,16 @@ def least_ranked(k: int, width: int) -> int:
     """How many candidates are ranked at least."""
     # A walk that looks for the last per cent is not to lose it where candidates are cut.
     return k + max(RANKED_EXTRA, k // 4, width // 32)
+
+
+def left_out(rows: Rows, wanted: Alive, covered: int) -> Alive:
+    """Which of `rows` are not wanted, or too new for whoever wants them."""
+    out: Alive = ~wanted.take(rows, mode="clip")
+    out |= rows >= min(covered, len(wanted))
+    return out
+
+
+def behind(rows: Rows, distances: Floats, out: Alive) -> Rows:
+    """Rows (m, c) by their distances, with those that are left out as -1 behind the others."""
+    order = np.where(out, np.float32(np.inf), distances).argsort(axis=1, kind="stable")
+    return np.take_along_axis(np.where(out, -1, rows), order, 1)

@@ -94,11 +94,20 @@ def nearest(
         found = find(state, view, pool, prepared, walked, k)
         answer = best_of_one(state, view, pool, ids_of, prepared[0], found[0], k)
     else:
+        order = None
+        if navigator is not None and len(prepared) > WALKED_AT_ONCE:
+            order, given = navigator.order(prepared), prepared
+            prepared = given[order]
+            if given is not queries:
+                pool.wipe(given)
         blocks = (
             (block, find(state, view, pool, block, walked, k))
             for block, walked in walks(navigator, state, prepared, k, beam)
         )
         answer = in_order(state, view, pool, ids_of, blocks, k)
+        if order is not None:
+            back = order.argsort()
+            answer = answer[0][back], answer[1][back]
     if prepared is not queries:
         pool.wipe(prepared)
     return answer

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from support import KEY, python
 
-from cyborg_embedded import Client, InvalidInputError
+from cyborg_embedded import Client, InvalidInputError, search
 from cyborg_embedded.navigator import Navigator
 from cyborg_embedded.residency import BoundedPool
+from cyborg_embedded.search import WALKED_AT_ONCE
 
 ROWS, DIMENSION = 3000, 96
 SPREAD = np.linspace(3, 0.05, DIMENSION, dtype=np.float32)
@@ -82,7 +83,9 @@ def test_one_query_is_as_many(decaying, monkeypatch, name, cache_bytes):
     whether or not vectors are in memory already.
     """
     folder, vectors = decaying
-    queries = vectors[::50] + np.float32(0.02)
+    queries = vectors[::10] + np.float32(0.02)
+    assert len(queries) > 2 * WALKED_AT_ONCE
+    given = queries.copy()
     real, found, answers = Navigator.candidates, [], []
 
     def spied(*arguments):
@@ -114,6 +117,75 @@ def test_one_query_is_as_many(decaying, monkeypatch, name, cache_bytes):
             assert counted() == candidates
             answers.append((together, candidates))
     assert answers[0] == answers[1]
+    assert np.array_equal(queries, given)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("dimensions", [None, DIMENSION])
+def test_near_queries_are_walked_together(tmp_path, monkeypatch, metric, dimensions):
+    """Queries that are near to each other are in one block of walks, wherever they stood; their
+    answers stand where they did.
+    """
+    random = np.random.default_rng(4)
+    centres = random.standard_normal((8, DIMENSION)) * SPREAD * 5
+    cluster = random.integers(8, size=1500)
+    vectors = (centres[cluster] + random.standard_normal((1500, DIMENSION)) * SPREAD).astype("f4")
+    queries = vectors[:600]
+    unit = queries / np.linalg.norm(queries, axis=1)[:, None]
+    real, blocks = search.walk, []
+
+    def spied(navigator, state, block, *others):
+        blocks.append((block @ unit.T).argmax(axis=1) if metric == "cosine" else numbers(block))
+        return real(navigator, state, block, *others)
+
+    def numbers(block):
+        return (block[:, None] == queries).all(axis=2).argmax(axis=1)
+
+    monkeypatch.setattr(search, "walk", spied)
+    with (
+        Client(tmp_path) as client,
+        client.create_index(
+            "a", index_key=KEY, metric=metric, navigator_dimensions=dimensions
+        ) as index,
+    ):
+        index.upsert([str(row) for row in range(len(vectors))], vectors)
+        index.optimize()
+        blocks.clear()
+        ids, _ = index.query_arrays(queries, top_k=1)
+    assert np.mean([found[0] == str(row) for row, found in enumerate(ids)]) > 0.98
+    assert sorted(np.concatenate(blocks)) == list(range(len(queries)))
+    assert len(blocks) > 8
+    # All eight clusters are in a block that has queries as they come.
+    assert np.mean([len(set(cluster[block])) for block in blocks]) < 4
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_many_queries_are_wiped(tmp_path, monkeypatch, metric):
+    """A sealed handle leaves no copy of queries that it has put into an order, or scaled."""
+    vectors = np.random.default_rng(4).standard_normal((1500, DIMENSION)) * SPREAD
+    copies, walk, prepare = [], search.walk, search.prepare
+
+    def walked(navigator, state, block, *others):
+        assert block.any()
+        copies.append(block)
+        return walk(navigator, state, block, *others)
+
+    def prepared(queries, metric):
+        made = prepare(queries, metric)
+        if made is not queries:
+            copies.append(made)
+        return made
+
+    with Client(tmp_path) as client:
+        with client.create_index("a", index_key=KEY, metric=metric) as index:
+            index.upsert([str(row) for row in range(len(vectors))], vectors)
+            index.optimize()
+        with client.load_index("a", index_key=KEY, cache_bytes=0) as index:
+            monkeypatch.setattr(search, "walk", walked)
+            monkeypatch.setattr(search, "prepare", prepared)
+            index.query_arrays(vectors[: 3 * WALKED_AT_ONCE], top_k=3)
+    assert len(copies) >= 3 + (metric == "cosine")
+    assert not any(copy.any() for copy in copies)
 
 
 @pytest.mark.parametrize("cache_bytes", RESIDENCIES)
