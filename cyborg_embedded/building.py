@@ -77,8 +77,13 @@ def grow(session: Session, state: State, navigator: Navigator, fresh: Rows, job:
     job.went(len(fresh), len(fresh))
 
 
-def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
-    """A new navigator over all live rows of `state`."""
+def rebuilt(
+    session: Session, state: State, job: Job, begin: Callable[[], None]
+) -> Navigator | None:
+    """A new navigator over all live rows of `state`; None where there is to be none. Calls `begin`
+    when rows are going to be added, which hnswlib does without the GIL: what is done before that is
+    many short calls.
+    """
     root = state.root
     rows = np.flatnonzero(state.alive)
     projection, centre = None, np.zeros(root.dimension, np.float32)
@@ -109,6 +114,7 @@ def rebuilt(session: Session, state: State, job: Job) -> Navigator | None:
     most = arranged(session, projection, centre, rows[~held])
     blocks = [most[start : start + BLOCK_ROWS] for start in range(0, len(most), BLOCK_ROWS)]
     done = 0
+    begin()
     with contextlib.closing(made_ahead(points_of, blocks)) as made:
         for block, points in zip(blocks, made, strict=True):
             job.went(done, len(rows))

@@ -66,12 +66,12 @@ def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
     """
     rows, d = sample.shape
     if walked:
-        sound = walked < d and np.abs(sample).max() <= LARGEST
+        sound = walked < d and largest(sample) <= LARGEST
         return train(sample, walked) if sound else None
     most = int(d * MOST_SHARE) // STEP * STEP
     if rows < FEWEST_ROWS or not FEWEST_DIMENSIONS <= d <= MOST_DIMENSIONS:
         return None
-    if np.abs(sample).max() > LARGEST:
+    if largest(sample) > LARGEST:
         return None
     full = train(sample, most)
     recall_in = measured(full, sample)
@@ -86,6 +86,11 @@ def choose_projection(sample: Floats, walked: int = 0) -> Projection | None:
 
     more = fewest(min(least + 1, steps), steps, suffice)
     return full.first(more * STEP, least * STEP)
+
+
+def largest(sample: Floats) -> np.float32:
+    """The largest absolute number of a sample, without a copy of it."""
+    return max(sample.max(), -sample.min())
 
 
 def thinned_out(sample: Floats) -> list[Floats]:

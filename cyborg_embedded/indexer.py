@@ -23,6 +23,8 @@ from cyborg_embedded.saving import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cyborg_embedded.building import Job
@@ -80,17 +82,23 @@ def optimize(session: Session, job: Job, *, always_save: bool = True) -> None:
             save(session, None, columns)
         state.navigator.adopt(None)
         return
-    with columns_ahead(session, state):
-        made = brought_up(session, state, navigator, job)
+    with columns_ahead(session, state) as begin_columns:
+        made = brought_up(session, state, navigator, job, begin_columns)
         columns = columns_to_save(session, always=always_save)
     due = made is not None and (pays(made) or (always_save and not is_saved(session, made)))
     save(session, made if due else None, columns)
 
 
 def brought_up(
-    session: Session, state: State, navigator: Navigator | None, job: Job
+    session: Session,
+    state: State,
+    navigator: Navigator | None,
+    job: Job,
+    begin: Callable[[], None],
 ) -> Navigator | None:
-    """A navigator in use that has all live rows of `state`; None if there is to be none."""
+    """A navigator in use that has all live rows of `state`; None if there is to be none. Calls
+    `begin` before rows are added.
+    """
     if navigator is not None:
         graph = navigator.graph
         fresh = np.flatnonzero(state.alive[graph.covered :]) + graph.covered
@@ -100,9 +108,10 @@ def brought_up(
         navigator.spared = state.deaths - dead
         few = dead <= REBUILD_SHARE * len(graph) and len(fresh) <= len(graph)
         if few and not (len(fresh) and drifted(session, state, navigator)):
+            begin()
             grow(session, state, navigator, fresh, job)
             return navigator
-    made = rebuilt(session, state, job)
+    made = rebuilt(session, state, job, begin)
     with session.read() as (newest, _):
         if made is not None:
             newest.navigator.adopt(made)

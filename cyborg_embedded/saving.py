@@ -81,10 +81,10 @@ def columns_to_save(session: Session, *, always: bool = False) -> Columns | None
 
 
 @contextlib.contextmanager
-def columns_ahead(session: Session, state: State) -> Iterator[None]:
-    """Bring the columns up to the items on another thread, if enough is to be saved of them, while
-    whoever has this with block does something else: a second core has little to do as long as a
-    projection is chosen. `columns_to_save` waits for them.
+def columns_ahead(session: Session, state: State) -> Iterator[Callable[[], None]]:
+    """What whoever has this with block calls when the columns are to be brought up to the items on
+    another thread, if enough is to be saved of them, beside what needs no GIL. `columns_to_save`
+    waits for them.
     """
     slot = session.columns
 
@@ -94,15 +94,18 @@ def columns_ahead(session: Session, state: State) -> Iterator[None]:
             slot.get(view, now)
 
     if not columns_are_due(session, state):
-        yield
+        yield lambda: None
         return
     thread = threading.Thread(target=bring_up, name="cyborg-columns")
-    with forgotten(slot):
+
+    def begin() -> None:
         # While the interpreter exits there are no more threads.
         with contextlib.suppress(RuntimeError):
             thread.start()
+
+    with forgotten(slot):
         try:
-            yield
+            yield begin
         finally:
             if thread.ident is not None:
                 thread.join()

@@ -19,6 +19,7 @@ from cyborg_embedded import (
 )
 from cyborg_embedded.building import Job, StoppedError
 from cyborg_embedded.distance import prepare
+from cyborg_embedded.graph import Graph
 from cyborg_embedded.indexer import is_due
 from cyborg_embedded.navigation import load_graph, stream_codes
 from cyborg_embedded.projection import Projection
@@ -175,28 +176,34 @@ def test_rows_near_the_centre_come_first(index):
 
 
 def test_columns_are_made_beside(index, monkeypatch):
-    """The columns are made on another thread while a projection is chosen, once, and forgotten when
+    """The columns are made on another thread while rows are being added, once, and forgotten when
     they are saved; one that has asked for them before keeps them.
     """
     index.upsert([str(row) for row in range(1500)], VECTORS[:1500], [{"n": n} for n in range(1500)])
-    made, choose, chosen = [], building.choose_projection, []
-    refreshed = columnset.refreshed
+    made, chosen, added = [], [], []
+    refreshed, choose, add = columnset.refreshed, building.choose_projection, Graph.add
 
     def spied(view, state, known):
         made.append(threading.current_thread().name)
         return refreshed(view, state, known)
 
-    def slowly(sample, walked):
-        wait_until(lambda: made)
+    def choosing(sample, walked):
         chosen.append(list(made))
         return choose(sample, walked)
 
+    def slowly(*arguments):
+        wait_until(lambda: made)
+        added.append(list(made))
+        return add(*arguments)
+
     monkeypatch.setattr(columnset, "UNSAVED_PAGES", 1)
     monkeypatch.setattr(columnset, "refreshed", spied)
-    monkeypatch.setattr(building, "choose_projection", slowly)
+    monkeypatch.setattr(building, "choose_projection", choosing)
+    monkeypatch.setattr(Graph, "add", slowly)
     index.optimize()
     assert made == ["cyborg-columns"]
-    assert chosen == [made]
+    assert chosen == [[]]
+    assert added[0] == made
     assert index._session.columns.known is None
     assert index.count({"n": {"$lt": 7}}) == 7
     assert len(made) == 1  # those in the file
