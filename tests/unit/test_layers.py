@@ -89,6 +89,7 @@ LAYERS = {
     "navigator": {"navigator"},
     "residency": {"residency"},
     "state": {"state"},
+    "reranking": {"reranking"},
     "over a state": {"coarse", "columnset", "ordering", "results", "rows", "search"},
     "caches": {"caches"},
     "lives of handles": {"lifecycle"},

@@ -133,7 +133,10 @@ def ordered(navigator, metric, k=K, alive=None, beam=None, queries=QUERIES):
     answer = navigator.candidates(points, k, alive, deaths, beam)
     if answer is None:
         return None
-    rows, covered = answer
+    rows, covered, away = answer
+    assert away.shape == rows.shape
+    assert (away[:, 1:] >= away[:, :-1]).all()
+    assert np.array_equal(np.isinf(away), rows < 0)
     assert covered == min(navigator.graph.covered, len(alive))
     return rows
 
@@ -713,7 +716,7 @@ def test_candidates_while_growing():
         try:
             while not done.is_set():
                 place = int(random.integers(len(LATE)))
-                rows, covered = navigator.candidates(
+                rows, covered, _ = navigator.candidates(
                     points[place : place + 1], K, alive, int((~alive).sum())
                 )
                 reached.add(covered)
