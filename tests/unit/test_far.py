@@ -1,5 +1,6 @@
 """Queries that turn out to be far from all rows are walked again, wider; how far that is."""
 
+import functools
 import threading
 
 import numpy as np
@@ -33,11 +34,21 @@ def built(projection, *, lean=False):
     return navigator
 
 
+@functools.cache
+def shared(way):
+    """The graph of one, which stays as it is."""
+    return built(None if way == "vectors" else PROJECTION, lean=way == "lean").graph
+
+
 @pytest.fixture(params=["vectors", "codes", "lean"])
 def navigator(request):
-    """One for which a third of the queries are far."""
+    """One for which a third of the queries are far; that of a test in which it grows is its own."""
     projected, lean = request.param != "vectors", request.param == "lean"
-    navigator = built(PROJECTION if projected else None, lean=lean)
+    projection = PROJECTION if projected else None
+    if "growing" in request.node.name:
+        navigator = built(projection, lean=lean)
+    else:
+        navigator = Navigator(shared(request.param), projection)
     middle = float(np.quantile(tenth(navigator), 2 / 3))
     if projected:
         # The other one is not to be looked at.

@@ -412,7 +412,7 @@ def test_recall_of_candidates(decay):
     "components",
     [
         pytest.param(8, marks=pytest.mark.slow),
-        16,
+        pytest.param(16, marks=pytest.mark.slow),
         pytest.param(32, marks=pytest.mark.slow),
         CHOSEN.dimensions,
     ],
