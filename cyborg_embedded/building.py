@@ -166,27 +166,9 @@ def measure_walks(session: Session, state: State, navigator: Navigator, held: Ro
             away = []
             for query, rows in zip(queries, true[:, :FAR_K], strict=True):
                 with prepared_in(view, state, rows) as vectors:
-                    away.append(farthest(navigator.projection, query, vectors))
+                    away.append(navigator.farthest(query, vectors))
             navigator.far = tuple(map(far_away, np.transpose(away)))
         navigator.efforts = measure(true, lambda beam: found(navigator, beam))
-
-
-def farthest(projection: Projection | None, query: Vectors, vectors: Vectors) -> list[float]:
-    """The squared distance from a query (d,) to the farthest of some vectors (n, d), all prepared,
-    for what `Navigator.far` is about.
-    """
-    if projection is None:
-        return [apart(vectors, query)]
-    stored = projection.decode(projection.encode(vectors))
-    return [
-        apart(stored[:, :walked], projection.points(query[None], walked)[0])
-        for walked in (projection.dimensions, projection.least)
-    ]
-
-
-def apart(points: Vectors, point: Vectors) -> float:
-    """The squared distance of the farthest of points (n, c) from one (c,)."""
-    return float(squared_norms(points - point).max())
 
 
 def sampled(state: State) -> Rows:

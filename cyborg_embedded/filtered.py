@@ -14,11 +14,12 @@ import numpy as np
 
 from cyborg_embedded.distance import candidates, prepare, squared_norms
 from cyborg_embedded.planner import Case, Choice, choose
-from cyborg_embedded.reranking import Found, in_order, rank
 from cyborg_embedded.search import (
     SCAN_CELLS,
     WALKED_AT_ONCE,
     cores,
+    in_order,
+    rank,
     scan,
     side_by_side,
 )
@@ -88,8 +89,7 @@ def nearest_among(
     finder = Finder(session, state, view, state.pool, selection, k, choice)
 
     ids_of = partial(session.items.ids, view)
-    found = ((block, Found(rows)) for block, rows in finder.find(prepared))
-    answer = in_order(state, view, state.pool, ids_of, found, k)
+    answer = in_order(state, view, state.pool, ids_of, finder.find(prepared), k)
     if prepared is not queries:
         state.pool.wipe(prepared)
     return Filtered(*answer, choice, finder.short)

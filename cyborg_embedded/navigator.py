@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cyborg_embedded.arrangement import SKETCHED, by_neighbourhood
-from cyborg_embedded.distance import prepare
+from cyborg_embedded.distance import prepare, squared_norms
 from cyborg_embedded.effort import FAR_K, WIDER, FarQueries
 from cyborg_embedded.graph import Graph
 from cyborg_embedded.navigation import SavedGraph
-from cyborg_embedded.ranking import FEW, Candidates, behind, least_ranked, left_out, ranking_of
+from cyborg_embedded.ranking import FEW, behind, least_ranked, left_out, ranking_of
 from cyborg_embedded.resting import resting
 from cyborg_embedded.vectors import stream_vectors
 
@@ -173,8 +173,9 @@ class Navigator:
         alive: Alive,
         deaths: int,
         beam: int | None = None,
-    ) -> Candidates | None:
-        """Rows that are likely to hold the k nearest of each query.
+    ) -> tuple[Rows, int] | None:
+        """Rows (m, c) that are likely to hold the k nearest of each query, in no order, -1 where
+        there is none; and the row up to which the graph reached.
 
         `points` (m, walked) are the queries'. `alive` (n,) says which of the rows that the caller
         knows may be answers, and `deaths` how many may not. `beam` is the width of the walk, None
@@ -188,26 +189,28 @@ class Navigator:
         if not once and self._asked.most_are_far:
             width, once = WIDER * width, True
         walk = partial(self._walked, k=k, alive=alive, deaths=deaths, narrow=narrow)
-        walked = walk(points, width, resting=resting)
-        if walked is None:
+        found = walk(points, width, resting=resting)
+        if found is None:
             return None
-        found, tenth, times = walked
+        rows, covered, away, times = found
         far = None
         if self.far:
-            far = self._asked.far(tenth, self.far[-1 if self._is_lean else 0])
+            far = self._asked.far(away, self.far[-1 if self._is_lean else 0])
         if once or far is None or times >= WIDER:
-            return found
-        walked = walk(points[far], WIDER * width)
-        if walked is None:
-            return found
-        again = walked[0]
-        if len(again.rows) == len(found.rows):
-            return again
-        if again.covered != found.covered:
+            return rows, covered
+        again = walk(points[far], WIDER * width)
+        if again is None:
+            return rows, covered
+        if len(again[0]) == len(rows):
+            return again[:2]
+        if again[1] != covered:
             # It has grown since: one reach for all.
-            walked = walk(points, WIDER * width)
-            return walked and walked[0]
-        return found.replaced(far, again)
+            again = walk(points, WIDER * width)
+            return again and again[:2]
+        more = again[0].shape[1] - rows.shape[1]
+        rows = np.pad(rows, ((0, 0), (0, more)), constant_values=-1)
+        rows[far] = again[0]
+        return rows, covered
 
     def _walked(
         self,
@@ -219,7 +222,7 @@ class Navigator:
         deaths: int,
         narrow: bool,
         resting: bool = False,
-    ) -> tuple[Candidates, Floats, int] | None:
+    ) -> tuple[Rows, int, Floats, int] | None:
         """`candidates` by one walk of this width, how far away the last of the `FAR_K` nearest is,
         (m,), and how many times as wide it was in the end, as many rows were to be left out.
         """
@@ -237,7 +240,6 @@ class Navigator:
             if found is None:
                 return None
             rows, distances, covered = found
-            tenth = distances[:, min(FAR_K, distances.shape[1]) - 1]
             if deaths == self.spared and covered <= len(alive):
                 break
             dead = left_out(rows, alive, covered)
@@ -245,12 +247,13 @@ class Navigator:
             if not dead.any():
                 break
             if (rows.shape[1] - dead.sum(axis=1)).min() >= min(ranked, rows.shape[1]):
-                rows, distances = behind(rows, distances, dead)
+                rows = behind(rows, distances, dead)
                 break
             width, times = 4 * width, 4 * times
             if width > len(self.graph) // 2:
                 return None
-        return Candidates(rows[:, :ranked], covered, distances[:, :ranked]), tenth, times
+        away = distances[:, min(FAR_K, distances.shape[1]) - 1]
+        return rows[:, :ranked], covered, away, times
 
     def among(
         self, points: Floats, k: int, wanted: Alive, width: int
@@ -265,9 +268,22 @@ class Navigator:
             return None
         rows, distances, covered = found
         others = left_out(rows, wanted, covered)
-        rows, _ = behind(rows, distances, others)
+        rows = behind(rows, distances, others)
         enough = rows.shape[1] - others.sum(axis=1) >= least_ranked(k, 0)
         return rows[:, :ranked], enough, min(covered, len(wanted))
+
+    def farthest(self, query: Floats, vectors: Floats) -> list[float]:
+        """The squared distance from a query (d,) to the farthest of some vectors (n, d), all
+        prepared, for what `far` is about.
+        """
+        projection = self.projection
+        if projection is None:
+            return [apart(vectors, query)]
+        stored = projection.decode(projection.encode(vectors))
+        return [
+            apart(stored[:, :walked], projection.points(query[None], walked)[0])
+            for walked in (projection.dimensions, projection.least)
+        ]
 
     @property
     def _is_lean(self) -> bool:
@@ -283,6 +299,11 @@ class Navigator:
             return least
         ranked = max(int(ranking.each * least), int(width / ranking.share))
         return min(ranked, max(width, least)) if narrow and ranking is not FEW else ranked
+
+
+def apart(points: Floats, point: Floats) -> float:
+    """The squared distance of the farthest of points (n, c) from one (c,)."""
+    return float(squared_norms(points - point).max())
 
 
 def walked_of(projection: Projection, *, lean: bool) -> int:

@@ -81,8 +81,6 @@ class VectorPool:
     a page is opened under the tag that the asking view expects.
     """
 
-    keeps_few = False
-    """Whether most vectors have to be opened again each time."""
     sealed = False
     """Whether plaintext is wiped after use."""
     block_bytes: int | None = None

@@ -19,7 +19,6 @@ __all__ = [
     "FEW",
     "MANY",
     "RANKED_EXTRA",
-    "Candidates",
     "Ranked",
     "behind",
     "least_ranked",
@@ -30,26 +29,6 @@ __all__ = [
 RANKED_EXTRA = 5
 """Candidates beyond k, at least: so many of the first that a walk in all components finds include
 the k nearest."""
-
-
-class Candidates(NamedTuple):
-    """What a walk, or two, found of some queries."""
-
-    rows: Rows
-    """Rows that are likely to hold the k nearest of each query (m, c), -1 where there is none."""
-    covered: int
-    """The row up to which the graph reached."""
-    away: Floats
-    """How far they are in the graph, in hnswlib's terms, ascending, (m, c)."""
-
-    def replaced(self, some: Alive, others: Candidates) -> Candidates:
-        """These, but for some of the queries (m,) others, of which there are no fewer for each."""
-        more = others.rows.shape[1] - self.rows.shape[1]
-        rows = np.pad(self.rows, ((0, 0), (0, more)), constant_values=-1)
-        rows[some] = others.rows
-        away = np.pad(self.away, ((0, 0), (0, more)), constant_values=np.inf)
-        away[some] = others.away
-        return Candidates(rows, self.covered, away)
 
 
 class Ranked(NamedTuple):
@@ -91,11 +70,7 @@ def left_out(rows: Rows, wanted: Alive, covered: int) -> Alive:
     return out
 
 
-def behind(rows: Rows, distances: Floats, out: Alive) -> tuple[Rows, Floats]:
-    """Rows (m, c) by their distances, and those, with what is left out behind the others: as -1,
-    infinitely far.
-    """
-    distances = np.where(out, np.float32(np.inf), distances)
-    order = distances.argsort(axis=1, kind="stable")
-    rows = np.take_along_axis(np.where(out, -1, rows), order, 1)
-    return rows, np.take_along_axis(distances, order, 1)
+def behind(rows: Rows, distances: Floats, out: Alive) -> Rows:
+    """Rows (m, c) by their distances, with those that are left out as -1 behind the others."""
+    order = np.where(out, np.float32(np.inf), distances).argsort(axis=1, kind="stable")
+    return np.take_along_axis(np.where(out, -1, rows), order, 1)

@@ -43,7 +43,6 @@ class BoundedPool:
     see each other's. The budget is for what is kept between calls; a call needs what it returns.
     """
 
-    keeps_few = True
     block_bytes: int | None = BLOCK_BYTES
 
     def __init__(self, layout: VectorLayout, most_bytes: int) -> None:

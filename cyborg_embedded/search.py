@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyborg_embedded.distance import candidates, prepare
+from cyborg_embedded.distance import candidates, exact, prepare
 from cyborg_embedded.effort import effort_for
-from cyborg_embedded.reranking import Found, best_of_one, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
+    from cyborg_embedded.model import Metric
     from cyborg_embedded.navigator import Navigator
     from cyborg_embedded.pages import ReadView
     from cyborg_embedded.residency import Pool
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float32]
     IdsOf = Callable[[list[int]], list[str]]
-    Walked = tuple[Rows, int, Floats | None] | None
-    """Candidates (m, c), how far the graph reached, and how far they are in it, if anybody asks;
-    None where it is not to be relied on."""
+    Walked = tuple[Rows, int] | None
+    """Candidates and how far the graph reached; None where it is not to be relied on."""
 
 __all__ = [
     "NO_ROW",
@@ -46,7 +45,9 @@ __all__ = [
     "WALKED_AT_ONCE",
     "cores",
     "effort_of",
+    "in_order",
     "nearest",
+    "rank",
     "relied_on",
     "scan",
     "side_by_side",
@@ -58,8 +59,9 @@ GRAPH_WORTH = 10
 WALKED_AT_ONCE = 64
 """Queries that a thread walks at once, and that are ranked together."""
 SCANNED_AT_ONCE = 256
+RANKED_FLOATS = 1 << 22
 SCAN_CELLS = 1 << 22
-"""Most distances of a scan at once: 16 MiB."""
+"""Most numbers of candidates' vectors, and distances of a scan, at once: 16 MiB of either."""
 
 
 def nearest(
@@ -90,10 +92,7 @@ def nearest(
     if navigator is not None and len(prepared) == 1:
         walked = walk(navigator, state, prepared, k, beam)
         found = find(state, view, pool, prepared, walked, k)
-        if found.away is None:
-            answer = best_of_one(state, view, pool, ids_of, prepared[0], found.rows[0], k)
-        else:
-            answer = in_order(state, view, pool, ids_of, [(prepared, found)], k)
+        answer = best_of_one(state, view, pool, ids_of, prepared[0], found[0], k)
     else:
         order = None
         if navigator is not None and len(prepared) > WALKED_AT_ONCE:
@@ -112,6 +111,27 @@ def nearest(
     if prepared is not queries:
         pool.wipe(prepared)
     return answer
+
+
+def in_order(
+    state: State,
+    view: ReadView,
+    pool: Pool,
+    ids_of: IdsOf,
+    blocks: Iterable[tuple[Floats, Rows]],
+    k: int,
+) -> tuple[Rows, Floats]:
+    """The k nearest of the candidates of each query, nearest first, ties by id, and their
+    distances, both (m, k). `blocks` are prepared queries with candidates (m, c).
+    """
+    answers = []
+    for block, found in blocks:
+        distances = rank(view, pool, block, found, state.root.metric)
+        answers.append(best(found, distances, k, ids_of))
+    if len(answers) == 1:
+        return answers[0]
+    rows, distances_in_order = zip(*answers, strict=True)
+    return np.concatenate(rows), np.concatenate(distances_in_order)
 
 
 def effort_of(navigator: Navigator, k: int, beam: int | None, recall: float | None) -> int | None:
@@ -157,27 +177,22 @@ def walks(
 
 def walk(navigator: Navigator, state: State, queries: Floats, k: int, beam: int | None) -> Walked:
     """What the graph leads to for prepared queries, unless it may lack rows that are alive in
-    `state`; and how far that is, where vectors have to be opened each time.
+    `state`.
     """
     points = navigator.points(queries)
     found = navigator.candidates(points, k, state.alive, state.deaths, beam)
-    if found is None or navigator.deaths > state.deaths:
-        return None
-    few = navigator.projection is not None and state.pool is not None and state.pool.keeps_few
-    return found.rows, found.covered, found.away if few else None
+    return None if navigator.deaths > state.deaths else found
 
 
-def find(
-    state: State, view: ReadView, pool: Pool, queries: Floats, walked: Walked, k: int
-) -> Found:
-    """Candidates that include the k nearest rows, up to the graph's recall."""
+def find(state: State, view: ReadView, pool: Pool, queries: Floats, walked: Walked, k: int) -> Rows:
+    """Candidates (m, c) that include the k nearest rows, up to the graph's recall."""
     if walked is None:
-        return Found(scan(state, view, pool, queries, k, 0))
-    rows, covered, away = walked
+        return scan(state, view, pool, queries, k, 0)
+    found, covered = walked
     if covered < state.root.rows:
         tail = scan(state, view, pool, queries, k, covered)
-        rows = np.concatenate((tail, rows), axis=1)
-    return Found(rows, away)
+        found = np.concatenate((found, tail), axis=1)
+    return found
 
 
 def scan(
@@ -216,3 +231,58 @@ def side_by_side(found: list[Rows]) -> Rows:
     for line, rows in zip(matrix, found, strict=True):
         line[: len(rows)] = rows
     return matrix
+
+
+def rank(view: ReadView, pool: Pool, queries: Floats, found: Rows, metric: Metric) -> Floats:
+    """The exact distances (m, c) of what was found, infinite where there is no row."""
+    m, c = found.shape
+    d = queries.shape[1]
+    # As many queries at once as their candidates' vectors may take memory, one at least.
+    step = max(1, RANKED_FLOATS // (c * d))
+    parts = []
+    for start in range(0, m, step):
+        rows = found[start : start + step].reshape(-1)
+        none = rows < 0 if rows.min() < 0 else None
+        if none is not None:
+            rows = np.where(none, rows.max(), rows)
+        vectors = pool.rows(view, rows)
+        block = queries[start : start + step, None]
+        distances = exact(block, vectors.reshape(-1, c, d), metric, overwrite=True)
+        pool.wipe(vectors)
+        if none is not None:
+            distances.reshape(-1)[none] = np.inf
+        parts.append(distances)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def best_of_one(
+    state: State, view: ReadView, pool: Pool, ids_of: IdsOf, query: Floats, rows: Rows, k: int
+) -> tuple[Rows, Floats]:
+    """`in_order` for one prepared query (d,) and its candidates (c,), with less around it."""
+    if rows[rows.argmin()] < 0:
+        rows = rows[rows >= 0]
+    vectors = pool.rows(view, rows)
+    distances = exact(query, vectors, state.root.metric, overwrite=True)
+    pool.wipe(vectors)
+    order = distances.argsort(kind="stable")[: k + 1]
+    near, away = rows[order], distances[order]
+    if True in (away[1:] == away[:-1]).tolist():
+        return best(rows[None], distances[None], k, ids_of)
+    return near[None, :k], away[None, :k]
+
+
+def best(rows: Rows, distances: Floats, k: int, ids_of: IdsOf) -> tuple[Rows, Floats]:
+    """The k nearest of each line, nearest first, ties by id: rows and distances, both (m, k)."""
+    order = distances.argsort(axis=1, kind="stable")[:, : k + 1]
+    if len(order) > 1:
+        order += np.arange(0, distances.size, distances.shape[1])[:, None]
+    rows_in_order, in_order = rows.take(order), distances.take(order)
+    tied = in_order[:, 1:] == in_order[:, :-1]
+    if np.count_nonzero(tied):
+        for line in np.flatnonzero(tied.any(axis=1)).tolist():
+            near = np.flatnonzero(distances[line] <= in_order[line, k - 1])
+            ids = ids_of(rows[line, near].tolist())
+            place = sorted(range(len(ids)), key=lambda i: (float(distances[line, near[i]]), ids[i]))
+            near = near[place[:k]]
+            rows_in_order[line, :k], in_order[line, :k] = rows[line, near], distances[line, near]
+    return rows_in_order[:, :k], in_order[:, :k]

@@ -79,7 +79,7 @@ def spied(navigator, monkeypatch):
 def ordered(navigator, queries=QUERIES, beam=None, alive=None):
     alive = np.ones(navigator.graph.covered, bool) if alive is None else alive
     deaths = int((~alive).sum())
-    rows, covered, _ = navigator.candidates(navigator.points(queries), K, alive, deaths, beam)
+    rows, covered = navigator.candidates(navigator.points(queries), K, alive, deaths, beam)
     assert covered == len(alive)
     return [line[line >= 0].tolist() for line in rows]
 
@@ -221,7 +221,7 @@ def test_growing_between_two_walks(navigator, monkeypatch):
 
     monkeypatch.setattr(navigator.graph, "search", search)
     deaths = 0
-    rows, covered, _ = navigator.candidates(navigator.points(QUERIES), K, alive, deaths)
+    rows, covered = navigator.candidates(navigator.points(QUERIES), K, alive, deaths)
     assert covered == ROWS + MORE
     later = navigator.candidates(navigator.points(QUERIES), K, alive, deaths)[0]
     far = tenth(navigator) > min(navigator.far)
@@ -245,7 +245,7 @@ def test_growing_between_two_walks_of_one(navigator, monkeypatch):
 
     monkeypatch.setattr(navigator.graph, "search", search)
     point = navigator.points(QUERIES[place : place + 1])
-    _, covered, _ = navigator.candidates(point, K, np.ones(ROWS + MORE, bool), 0)
+    _, covered = navigator.candidates(point, K, np.ones(ROWS + MORE, bool), 0)
     assert covered == ROWS + MORE
     assert len(walks) == 2
 

@@ -89,7 +89,6 @@ LAYERS = {
     "navigator": {"navigator"},
     "residency": {"residency"},
     "state": {"state"},
-    "reranking": {"reranking"},
     "over a state": {"coarse", "columnset", "ordering", "results", "rows", "search"},
     "caches": {"caches"},
     "lives of handles": {"lifecycle"},
