@@ -1,9 +1,9 @@
 """When rows are brought into the graph: behind the writer's back, with each write, or on demand.
 
-In the background, one thread for a handle waits until the writer pauses, and then works on fewer
-cores than there are. It is told to stop, and waited for, when the handle is closed and when the
-interpreter exits; should it fail, the error is raised by the next call on the handle, and its rows
-are still found by scanning. A forked child has no such thread, and no use for one.
+In the background, one thread for a handle waits until the writer pauses, and then has rows added on
+fewer cores than there are. It is told to stop, and waited for, when the handle is closed and when
+the interpreter exits; should it fail, the error is raised by the next call on the handle, and its
+rows are still found by scanning. A forked child has no such thread, and no use for one.
 """
 
 from __future__ import annotations
@@ -207,7 +207,11 @@ class Indexing:
                 # A daemon, or the interpreter would wait for it before it tells it to stop.
                 name = "cyborg-embedded indexer"
                 thread = threading.Thread(target=self._loop, name=name, daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # The interpreter exits, or there are too many: rows are found without it.
+                    return
                 self._thread = thread
 
     def _loop(self) -> None:

@@ -100,12 +100,13 @@ def rebuilt(
     )
     navigator.deaths = navigator.spared = state.deaths
     navigator.checked = root.rows
-    if projection is not None:
+    if projection is not None and not state.sealed:
         navigator.codes = np.zeros((root.rows, projection.dimensions), np.int8)
     held = held_back(rows)
 
     def points_of(block: Rows) -> Vectors:
         with prepared_vectors(session, block) as vectors:
+            # Where there is no projection these are the vectors themselves, and nothing is sealed.
             codes, points = navigator.stored(vectors)
         if navigator.codes is not None and codes is not None:
             navigator.codes[block] = codes

@@ -24,6 +24,7 @@ from cyborg_embedded.search import (
     side_by_side,
 )
 from cyborg_embedded.smallest import kth_smallest
+from cyborg_embedded.streaming import submitted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -220,7 +221,8 @@ class Finder:
             walked = [walk(blocks[0])]
         else:
             with ThreadPoolExecutor(threads) as workers:
-                walked = list(workers.map(walk, blocks))
+                pending = [submitted(workers, walk, block) for block in blocks]
+                walked = [job.result() for job in pending]
         found: list[tuple[Floats, Rows]] = []
         for block, result in zip(blocks, walked, strict=True):
             if result is None:

@@ -99,6 +99,7 @@ class Navigator:
         few at a time, so that queries need not wait long. Then every row below `covered` that is
         alive is in it. One thread at a time.
         """
+        self.codes = None  # they are no longer those of all rows
         self.add_stored(rows, covered, self.stored(prepared)[1], threads, step)
 
     def add_stored(self, rows: Rows, covered: int, points: Floats, threads: int, step: int) -> None:

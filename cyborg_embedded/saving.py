@@ -195,9 +195,10 @@ def save_from(session: Session, navigator: Navigator, columns: Columns | None, f
     tags = session.write(write)
     if tags is None:
         return False
+    navigator.codes = None
     if not tags:
         return True
-    navigator.saved, navigator.codes = (tags, saved.covered), None
+    navigator.saved = (tags, saved.covered)
     with session.read() as (newest, _):
         # Unless yet another one has been saved since.
         if derived_tags(newest) == tags:
@@ -212,7 +213,7 @@ def codes_of(
     projection, known = navigator.projection, navigator.codes
     if projection is None:
         return None
-    if known is not None and len(known) == saved.covered:
+    if known is not None and not first and len(known) == saved.covered:
         return lambda row: known[row:]
     start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
     codes = np.zeros((saved.covered - start, projection.dimensions), np.int8)

@@ -21,6 +21,7 @@ import numpy as np
 
 from cyborg_embedded.distance import candidates, exact, prepare
 from cyborg_embedded.effort import effort_for
+from cyborg_embedded.streaming import submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -83,34 +84,40 @@ def nearest(
     k = min(k, state.root.live)
     if k == 0 or pool is None or not len(queries):
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    prepared = prepare(queries, state.root.metric)
     navigator = state.navigator.get(view, state)
     if navigator is not None and not relied_on(navigator, k, recall):
         navigator = None
     if navigator is not None:
         beam = effort_of(navigator, k, beam, recall)
-    if navigator is not None and len(prepared) == 1:
-        walked = walk(navigator, state, prepared, k, beam)
-        found = find(state, view, pool, prepared, walked, k)
-        answer = best_of_one(state, view, pool, ids_of, prepared[0], found[0], k)
-    else:
-        order = None
+    prepared, order = prepare(queries, state.root.metric), None
+    try:
+        if navigator is not None and len(prepared) == 1:
+            walked = walk(navigator, state, prepared, k, beam)
+            found = find(state, view, pool, prepared, walked, k)
+            return best_of_one(state, view, pool, ids_of, prepared[0], found[0], k)
         if navigator is not None and len(prepared) > WALKED_AT_ONCE:
-            order, given = navigator.order(prepared), prepared
-            prepared = given[order]
-            if given is not queries:
-                pool.wipe(given)
+            order = navigator.order(prepared)
+            prepared = moved(pool, prepared, order, theirs=prepared is queries)
         blocks = (
             (block, find(state, view, pool, block, walked, k))
             for block, walked in walks(navigator, state, prepared, k, beam)
         )
-        answer = in_order(state, view, pool, ids_of, blocks, k)
-        if order is not None:
-            back = order.argsort()
-            answer = answer[0][back], answer[1][back]
-    if prepared is not queries:
-        pool.wipe(prepared)
-    return answer
+        rows, distances = in_order(state, view, pool, ids_of, blocks, k)
+    finally:
+        if prepared is not queries:
+            pool.wipe(prepared)
+    if order is None:
+        return rows, distances
+    back = order.argsort()
+    return rows[back], distances[back]
+
+
+def moved(pool: Pool, queries: Floats, order: Rows, *, theirs: bool) -> Floats:
+    """Queries in another order; what they were in before is wiped, unless it is the caller's."""
+    copy = queries[order]
+    if not theirs:
+        pool.wipe(queries)
+    return copy
 
 
 def in_order(
@@ -166,7 +173,7 @@ def walks(
     with ThreadPoolExecutor(threads) as workers:
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
-            pending.append((block, workers.submit(walk, navigator, state, block, k, beam)))
+            pending.append((block, submitted(workers, walk, navigator, state, block, k, beam)))
             # As many ahead as keeps all busy; more would only take memory.
             if len(pending) > 2 * threads:
                 ready, walked = pending.popleft()

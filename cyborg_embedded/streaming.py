@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Thing = TypeVar("Thing")
     Made = TypeVar("Made")
 
-__all__ = ["made_ahead", "stream_pages"]
+__all__ = ["made_ahead", "stream_pages", "submitted"]
 
 STREAM_BYTES = 1 << 19
 """Plaintext that a thread holds at once: what stays in its core's cache."""
@@ -73,7 +73,7 @@ def stream_pages(
     # One thread opens, since each page is a short call that lets go of the GIL: several of them
     # would mostly wait for each other. What is done with a block is a few long calls.
     with ThreadPoolExecutor(consumers) as pool:
-        pending = [pool.submit(work, *opened(first)) for first in range(0, pages, step)]
+        pending = [submitted(pool, work, *opened(first)) for first in range(0, pages, step)]
         for job in pending:
             job.result()
 
@@ -89,8 +89,25 @@ def made_ahead(
     with ThreadPoolExecutor(1) as worker:
         coming: deque[Future[Made]] = deque()
         for thing in things:
-            coming.append(worker.submit(make, thing))
+            coming.append(submitted(worker, make, thing))
             if len(coming) > 1:
                 yield coming.popleft().result()
         for last in coming:
             yield last.result()
+
+
+def submitted(
+    workers: ThreadPoolExecutor, work: Callable[..., Made], *arguments: Any
+) -> Future[Made]:
+    """`workers.submit`. When the main thread has ended there are no more threads to be had, though
+    others still work: then what is to be done is done here.
+    """
+    try:
+        return workers.submit(work, *arguments)
+    except RuntimeError:
+        done: Future[Made] = Future()
+        try:
+            done.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001 - it is raised by `result`
+            done.set_exception(error)
+        return done

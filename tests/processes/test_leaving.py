@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support import KEY, python
+from support import KEY, python, run_python
 
 from cyborg_embedded import Client
 
@@ -66,3 +66,44 @@ def test_leaving_again_and_again(tmp_path, how):
     for number in range(20):
         folder = tmp_path / str(number)
         check_left(folder, left(folder, how, random.uniform(0, 0.2)))
+
+
+OUTLIVING = """
+import atexit, sys, threading
+import numpy as np
+from support import KEY
+from cyborg_embedded import Client
+
+index = Client(sys.argv[1]).create_index("notes", index_key=KEY, dimension=96)
+spread = np.float32(0.9) ** np.arange(96, dtype=np.float32)
+vectors = np.random.default_rng(2).standard_normal((3000, 96)).astype(np.float32) * spread
+
+def work():
+    if threading.current_thread() is not threading.main_thread():
+        threading.main_thread().join()
+    ids = [str(row) for row in range(len(vectors))]
+    index.upsert(ids, vectors, metadata=[{"n": row} for row in range(len(vectors))])
+    index.optimize()
+    index.upsert(["more"], vectors[:1] + 9)
+    near = index.query_arrays(vectors[:300], top_k=1)[0]
+    some = index.query_arrays(vectors[:300], top_k=1, filters={"n": {"$lt": 2900}})[0]
+    print(sum(found[0] == wanted for found, wanted in zip(near, ids)) > 290,
+          sum(found[0] == wanted for found, wanted in zip(some, ids)) > 290,
+          index.describe()["indexed_rows"])
+    index.close()
+
+if sys.argv[2] == "thread":
+    threading.Thread(target=work).start()
+else:
+    atexit.register(work)
+"""
+
+
+@pytest.mark.parametrize("where", ["thread", "atexit"])
+def test_work_after_the_main_thread(tmp_path, where):
+    """Who still works when the main thread has ended, and there are no more threads to be had, can
+    do all that he could before.
+    """
+    status, out, err = run_python(OUTLIVING, str(tmp_path), where)
+    assert (status, err) == (0, "")
+    assert out == "True True 3000\n"

@@ -500,6 +500,22 @@ def test_codes_are_made_once(index, monkeypatch):
     assert sorted(nodes) == np.flatnonzero(alive).tolist()
 
 
+def test_a_sealed_handle_keeps_no_codes(client, index, monkeypatch):
+    """It makes those of a new graph when they are saved, some at a time."""
+    put(index, range(1500))
+    kept, save_from = [], saving.save_from
+
+    def spied(session, navigator, *others):
+        kept.append(navigator.codes)
+        return save_from(session, navigator, *others)
+
+    monkeypatch.setattr(saving, "save_from", spied)
+    with client.load_index("a", index_key=KEY, cache_bytes=0, indexing="manual") as sealed:
+        sealed.optimize()
+        assert kept == [None]
+        check_codes(sealed)
+
+
 # --- readers of older commits ------------------------------------------------------------------
 
 
