@@ -28,7 +28,7 @@ __all__ = ["SKETCHED", "by_neighbourhood", "from_the_centre"]
 
 SKETCHED = 32
 """Coordinates that tell the order."""
-TOGETHER = 512
+TOGETHER = 64
 """Rows that are not halved any more."""
 LOOKED_AT = 4096
 """Rows at most that tell in which coordinate all of them differ most."""
