@@ -28,8 +28,10 @@ __all__ = ["SKETCHED", "by_neighbourhood", "from_the_centre"]
 
 SKETCHED = 32
 """Coordinates that tell the order."""
-TOGETHER = 64
-"""Rows that are not halved any more."""
+TOGETHER = 512
+"""Rows that are not halved any more,"""
+TOGETHER_BY_SHELLS = 64
+"""and of a shell. Without shells a graph that is made in so strict an order finds less."""
 LOOKED_AT = 4096
 """Rows at most that tell in which coordinate all of them differ most."""
 SHELLS = 4
@@ -59,4 +61,9 @@ def by_neighbourhood(sketches: NDArray[Any], together: int = TOGETHER) -> NDArra
 def from_the_centre(sketches: NDArray[Any], away: NDArray[np.float32]) -> NDArray[np.int64]:
     """Likewise, but those near the centre first, of which all are so far `away` (n,)."""
     shells = np.array_split(away.argsort(kind="stable"), SHELLS)
-    return np.concatenate([rows[by_neighbourhood(sketches[rows])] for rows in map(np.sort, shells)])
+    return np.concatenate(
+        [
+            rows[by_neighbourhood(sketches[rows], TOGETHER_BY_SHELLS)]
+            for rows in map(np.sort, shells)
+        ]
+    )

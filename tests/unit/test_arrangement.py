@@ -124,7 +124,7 @@ def test_two_values():
     order = by_neighbourhood(sketches)
     check_whole(order, 5000)
     # The rare ones are all in what comes last.
-    assert sketches[order[-2 * TOGETHER :], 1].sum() == 100 * 100
+    assert sketches[order[-TOGETHER:], 1].sum() == 100 * 100
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
