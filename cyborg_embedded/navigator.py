@@ -75,7 +75,7 @@ class Navigator:
         """Beyond what squared distance a query is far: see `SavedGraph`."""
         self._asked = FarQueries()
         self.codes: Codes | None = None
-        """Of all rows that a graph was made of, by row, until they are saved."""
+        """Of all rows that a graph was made of, by row, until they are saved or rows are added."""
         self.saved: tuple[list[bytes], int] | None = None
         """The tags of its pages in the file, if it has any, and how far the graph in them reaches.
         """

@@ -8,6 +8,7 @@ import numpy as np
 
 from cyborg_embedded.column import FALSE_CODE, TEXT_KEPT, Column
 from cyborg_embedded.predicates import comparable, is_number, reached
+from cyborg_embedded.smallest import kth_smallest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def by_column(
     keys = keys_of(column, rows, ascending=ascending)
     if first < len(rows):
         # Equal ones at the border all stay, since the order of rows decides between them.
-        kept = np.flatnonzero(keys <= np.partition(keys, first - 1)[first - 1])
+        kept = np.flatnonzero(keys <= kth_smallest(keys[None], first))
         rows, keys = rows[kept], keys[kept]
     order = keys.argsort(kind="stable")
     rows, keys = rows[order], keys[order]

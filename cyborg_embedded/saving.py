@@ -213,7 +213,7 @@ def codes_of(
     projection, known = navigator.projection, navigator.codes
     if projection is None:
         return None
-    if known is not None and not first and len(known) == saved.covered:
+    if known is not None:
         return lambda row: known[row:]
     start = first - first % rows_per_page(session.store.header.page_size, projection.dimensions)
     codes = np.zeros((saved.covered - start, projection.dimensions), np.int8)

@@ -7,13 +7,14 @@ partition that looks at most of them several times (ten times as fast among 16,3
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Number = TypeVar("Number", np.float32, np.int64)
     Floats = NDArray[np.float32]
     Places = NDArray[np.int64]
 
@@ -25,7 +26,7 @@ GROUPS = 4
 """Groups for each of the k, at least: with fewer of them, many numbers are left."""
 
 
-def kth_smallest(lines: Floats, k: int) -> Floats:
+def kth_smallest(lines: NDArray[Number], k: int) -> NDArray[Number]:
     """The k-th smallest number of each line (m, n), (m,); 1 <= k <= n. NaN counts as largest."""
     m, n = lines.shape
     groups = n // GROUP
